@@ -1,0 +1,503 @@
+//! The checked configuration: whoever holds one of these types holds something that makes sense.
+//!
+//! Built only by [`super::check`], from TOML. Addresses lie in their subnets, references resolve, ranges are ordered.
+//! Order in every list is the order of the file.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::Serialize;
+
+/// A whole lab: the VPC, the endpoint in it, the tunnel, and the on-premises side.
+#[derive(Clone, Debug, Serialize)]
+pub struct Topology {
+    /// The lab's name, `quickstart`; lower-case letters, digits and hyphens.
+    pub name: String,
+    /// `us-east-2`.
+    pub region: String,
+    /// `aws`, `aws-cn` or `aws-us-gov`, derived from the region.
+    pub partition: String,
+    /// Twelve digits: the account of the VPC and of the functions.
+    pub account: String,
+    /// The VPC.
+    pub vpc: Vpc,
+    /// Its subnets.
+    pub subnets: Vec<Subnet>,
+    /// Its network ACLs. A subnet without one has the default ACL: allow all.
+    pub network_acls: Vec<NetworkAcl>,
+    /// Customer-managed prefix lists.
+    pub prefix_lists: Vec<PrefixList>,
+    /// Its security groups.
+    pub security_groups: Vec<SecurityGroup>,
+    /// The interface endpoint.
+    pub endpoint: Endpoint,
+    /// Machines, in the VPC and on-premises, each a network namespace of the lab.
+    pub hosts: Vec<Host>,
+    /// The far side of the tunnel.
+    pub on_premises: OnPremises,
+    /// The tunnel.
+    pub tunnel: Tunnel,
+    /// Path profiles by name: the built-in `lan`, `vpn`, `dx`, and the file's own.
+    pub paths: Vec<PathProfile>,
+    /// Who may sign requests.
+    pub identities: Vec<Identity>,
+    /// The functions on the function host.
+    pub functions: Vec<Function>,
+}
+
+/// The VPC.
+#[derive(Clone, Debug, Serialize)]
+pub struct Vpc {
+    /// `vpc-ec43eb89`.
+    pub id: String,
+    /// Its IPv4 range.
+    pub cidr: Ipv4Net,
+    /// Its IPv6 range.
+    pub cidr6: Option<Ipv6Net>,
+    /// `enableDnsSupport`: whether the resolver at VPC+2 answers at all.
+    pub dns_support: bool,
+    /// `enableDnsHostnames`: needed, with `dns_support`, for private DNS.
+    pub dns_hostnames: bool,
+}
+
+impl Vpc {
+    /// The resolver's address: the base of the VPC's range plus two.
+    pub fn resolver(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.cidr.network()) + 2)
+    }
+}
+
+/// A subnet: one range in one availability zone.
+#[derive(Clone, Debug, Serialize)]
+pub struct Subnet {
+    /// `subnet-abababab`.
+    pub id: String,
+    /// Inside the VPC's range.
+    pub cidr: Ipv4Net,
+    /// Inside the VPC's IPv6 range, /64.
+    pub cidr6: Option<Ipv6Net>,
+    /// `us-east-2a`.
+    pub zone: String,
+    /// Index into [`Topology::network_acls`]; `None` for the default ACL.
+    pub network_acl: Option<usize>,
+}
+
+impl Subnet {
+    /// Whether `address` belongs to this subnet.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(a) => self.cidr.contains(&a),
+            IpAddr::V6(a) => self.cidr6.is_some_and(|net| net.contains(&a)),
+        }
+    }
+
+    /// The VPC router's IPv4 address in this subnet: its base plus one.
+    pub fn router(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.cidr.network()) + 1)
+    }
+}
+
+/// An inclusive range of TCP or UDP ports.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+pub struct PortRange {
+    /// First port.
+    pub from: u16,
+    /// Last port, not below the first.
+    pub to: u16,
+}
+
+impl PortRange {
+    /// Whether `port` lies in the range.
+    pub const fn contains(self, port: u16) -> bool {
+        self.from <= port && port <= self.to
+    }
+}
+
+/// What a rule applies to, above the addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Traffic {
+    /// `-1`: every protocol and port.
+    All,
+    /// TCP to these ports.
+    Tcp(PortRange),
+    /// UDP to these ports.
+    Udp(PortRange),
+    /// ICMP of this type and code; `None` is any.
+    Icmp {
+        /// Message type.
+        icmp_type: Option<u8>,
+        /// Message code; only with a type.
+        icmp_code: Option<u8>,
+    },
+    /// ICMPv6 of this type and code; `None` is any.
+    Icmpv6 {
+        /// Message type.
+        icmp_type: Option<u8>,
+        /// Message code; only with a type.
+        icmp_code: Option<u8>,
+    },
+    /// Another IP protocol, all of it.
+    Protocol(u8),
+}
+
+/// The other side of a security-group rule.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Peer {
+    /// A range of addresses of either family.
+    Cidr(IpNet),
+    /// Index into [`Topology::prefix_lists`].
+    PrefixList(usize),
+    /// Index into [`Topology::security_groups`]: the private addresses of the enis in that group.
+    SecurityGroup(usize),
+}
+
+/// One security-group rule. There are only allowing ones.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct SecurityGroupRule {
+    /// `sgr-…`, from the file or derived from its place in it.
+    pub id: String,
+    /// Protocol and ports.
+    pub traffic: Traffic,
+    /// Source of an ingress rule, destination of an egress rule.
+    pub peer: Peer,
+    /// Free text.
+    pub description: Option<String>,
+}
+
+/// A security group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct SecurityGroup {
+    /// `sg-1a2b3c4d`.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Toward the interface. None: nothing may enter.
+    pub ingress: Vec<SecurityGroupRule>,
+    /// Away from the interface.
+    pub egress: Vec<SecurityGroupRule>,
+}
+
+/// A named list of prefixes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct PrefixList {
+    /// `pl-…`.
+    pub id: String,
+    /// Its prefixes, of either family.
+    pub entries: Vec<IpNet>,
+}
+
+/// A network ACL: stateless, numbered, first match decides, the implicit last rule denies.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct NetworkAcl {
+    /// `acl-…`.
+    pub id: String,
+    /// Into the subnet, by ascending number.
+    pub ingress: Vec<NetworkAclEntry>,
+    /// Out of the subnet, by ascending number.
+    pub egress: Vec<NetworkAclEntry>,
+}
+
+/// One numbered entry of a network ACL.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct NetworkAclEntry {
+    /// 1 to 32766.
+    pub number: u16,
+    /// Protocol and ports.
+    pub traffic: Traffic,
+    /// Source when entering, destination when leaving.
+    pub cidr: IpNet,
+    /// Whether it allows.
+    pub allow: bool,
+}
+
+/// The interface endpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct Endpoint {
+    /// `vpce-…`.
+    pub id: String,
+    /// The eight characters behind the id in its DNS names.
+    pub dns_token: String,
+    /// One per subnet.
+    pub enis: Vec<Eni>,
+    /// Whether the service's public name resolves to the enis inside the VPC.
+    pub private_dns: bool,
+    /// The endpoint policy as written; `None` is full access.
+    pub policy: Option<PolicyText>,
+    /// Behaviour, with AWS's values as defaults.
+    pub settings: EndpointSettings,
+}
+
+/// A policy document and where it came from, for messages.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct PolicyText {
+    /// A file, or `endpoint.policy` for one written into the topology.
+    pub origin: String,
+    /// The JSON text.
+    pub text: String,
+}
+
+/// The endpoint's interface in one subnet.
+#[derive(Clone, Debug, Serialize)]
+pub struct Eni {
+    /// `eni-…`.
+    pub id: String,
+    /// Index into [`Topology::subnets`].
+    pub subnet: usize,
+    /// Its private address.
+    pub ipv4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub ipv6: Option<Ipv6Addr>,
+    /// Indices into [`Topology::security_groups`].
+    pub security_groups: Vec<usize>,
+}
+
+impl Eni {
+    /// Whether `address` is this interface's own.
+    pub fn owns(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(a) => a == self.ipv4,
+            IpAddr::V6(a) => Some(a) == self.ipv6,
+        }
+    }
+}
+
+/// What becomes of a packet that AWS's documentation leaves open (see `docs/fidelity.md`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unanswered {
+    /// Nothing is sent.
+    Drop,
+    /// A TCP RST is sent.
+    Reset,
+}
+
+/// Settings of the endpoint; each unconfirmed AWS behaviour is one of them.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointSettings {
+    /// Bytes; a larger packet is dropped silently. AWS: 8500.
+    pub mtu: u16,
+    /// Largest MSS let through in either direction over IPv4. Observed: 8365.
+    pub mss_clamp: u16,
+    /// Time without a packet after which a flow is forgotten. AWS: 350 s.
+    pub idle_timeout: Duration,
+    /// A SYN to a port other than 443 that a security group allows.
+    pub other_port: Unanswered,
+    /// A packet of a flow that the idle time-out ended.
+    pub late_packet: Unanswered,
+    /// Flows per worker.
+    pub flow_limit: u32,
+    /// Connections per worker whose handshake is not finished.
+    pub half_open_limit: u32,
+    /// From SYN to the end of the TCP handshake.
+    pub tcp_handshake_timeout: Duration,
+    /// From the TCP handshake to the end of the TLS handshake.
+    pub tls_handshake_timeout: Duration,
+    /// From the first byte of a request to the end of its head.
+    pub http_head_timeout: Duration,
+    /// Longest silence inside a request's body.
+    pub http_body_timeout: Duration,
+    /// Idle keep-alive connections are closed after this.
+    pub http_idle_timeout: Duration,
+    /// Request line and headers together, bytes. AWS: 1 MB.
+    pub http_head_limit: usize,
+    /// Receive and send buffer of one connection, bytes each.
+    pub tcp_buffer: usize,
+    /// Whether signatures are verified. Off only for benchmarks that say so.
+    pub verify_signatures: bool,
+}
+
+impl Default for EndpointSettings {
+    fn default() -> Self {
+        Self {
+            mtu: 8500,
+            mss_clamp: 8365,
+            idle_timeout: Duration::from_secs(350),
+            other_port: Unanswered::Drop,
+            late_packet: Unanswered::Drop,
+            flow_limit: 65_536,
+            half_open_limit: 1_024,
+            tcp_handshake_timeout: Duration::from_secs(10),
+            tls_handshake_timeout: Duration::from_secs(10),
+            http_head_timeout: Duration::from_secs(10),
+            http_body_timeout: Duration::from_secs(30),
+            http_idle_timeout: Duration::from_secs(60),
+            http_head_limit: 1 << 20,
+            tcp_buffer: 64 * 1024,
+            verify_signatures: true,
+        }
+    }
+}
+
+/// Where a host stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Site {
+    /// In the VPC, in this subnet (index into [`Topology::subnets`]).
+    Subnet(usize),
+    /// On-premises, behind the customer gateway.
+    OnPremises,
+}
+
+/// A machine of the lab.
+#[derive(Clone, Debug, Serialize)]
+pub struct Host {
+    /// `app`; the name `lab exec` takes.
+    pub name: String,
+    /// Where it stands.
+    pub site: Site,
+    /// Its address.
+    pub ipv4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub ipv6: Option<Ipv6Addr>,
+    /// Indices into [`Topology::security_groups`], for rules that reference a group.
+    pub security_groups: Vec<usize>,
+}
+
+/// The on-premises network.
+#[derive(Clone, Debug, Serialize)]
+pub struct OnPremises {
+    /// Its IPv4 range, `192.168.10.0/24`.
+    pub cidr: Ipv4Net,
+    /// Its IPv6 range.
+    pub cidr6: Option<Ipv6Net>,
+    /// The customer gateway's address inside the range: the hosts' default router.
+    pub router: Ipv4Addr,
+    /// The customer gateway's IPv6 address inside the range.
+    pub router6: Option<Ipv6Addr>,
+    /// The DNS forwarder's address inside the range: what the hosts resolve through.
+    pub dns_forwarder: Ipv4Addr,
+    /// Where the function host listens.
+    pub function_host: SocketAddr,
+    /// Whether the function host is somebody else's server, which is then not started here.
+    pub external_function_host: bool,
+}
+
+/// The IPsec tunnel between the endpoint and the customer gateway.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tunnel {
+    /// Outside address of the AWS side.
+    pub aws_outside: Ipv4Addr,
+    /// Outside address of the customer gateway.
+    pub customer_outside: Ipv4Addr,
+    /// UDP port of both ends (RFC 3948: 4500). Worker `n` uses `port + n`.
+    pub port: u16,
+    /// Inside /30 out of 169.254.0.0/16: its first address is AWS's, its second the customer gateway's.
+    pub inside_cidr: Ipv4Net,
+    /// Anti-replay window, packets: 64 to 2048.
+    pub replay_window: u16,
+    /// Name of the path profile in use.
+    pub path: String,
+}
+
+impl Tunnel {
+    /// The AWS side's inside address: the source of invocations.
+    pub fn aws_inside(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.inside_cidr.network()) + 1)
+    }
+
+    /// The customer gateway's inside address.
+    pub fn customer_inside(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.inside_cidr.network()) + 2)
+    }
+}
+
+/// What one direction of the emulated path does to frames.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct PathDirection {
+    /// One-way delay.
+    pub delay: Duration,
+    /// Largest deviation from the delay, uniformly distributed; never reorders.
+    pub jitter: Duration,
+    /// Probability that a frame is lost, 0 to 1.
+    pub loss: f64,
+    /// Bits per second of outer packets; `None` is unlimited.
+    pub rate_bps: Option<u64>,
+    /// Packets per second; `None` is unlimited.
+    pub rate_pps: Option<u64>,
+    /// Bytes that may wait for the rate; more are dropped.
+    pub queue_bytes: usize,
+}
+
+/// A named path.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct PathProfile {
+    /// `lan`, `vpn`, `dx` or the file's own name.
+    pub name: String,
+    /// Outer MTU, bytes.
+    pub mtu: u16,
+    /// From the endpoint to the customer gateway.
+    pub to_customer: PathDirection,
+    /// From the customer gateway to the endpoint.
+    pub to_aws: PathDirection,
+}
+
+/// Who may sign requests.
+#[derive(Clone, Debug, Serialize)]
+pub struct Identity {
+    /// `Admin`; the name `lab exec --as` takes.
+    pub name: String,
+    /// `arn:aws:iam::123456789012:user/Admin`.
+    pub arn: String,
+    /// The account in the ARN.
+    pub account: String,
+    /// Identity policies. None allow nothing.
+    pub policies: Vec<PolicyText>,
+}
+
+/// How a function's code is run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// Built in: answers with the payload it got.
+    Echo,
+    /// A Python 3 file or folder, with the handler `module.function`.
+    Python {
+        /// Folder that holds the module.
+        path: PathBuf,
+        /// `module.function`.
+        handler: String,
+    },
+    /// Python source text written into the topology, with the handler `module.function`.
+    PythonInline {
+        /// The module's text.
+        source: String,
+        /// `module.function`.
+        handler: String,
+    },
+    /// A folder with an executable named `bootstrap` that speaks the Runtime API.
+    Bootstrap {
+        /// The folder.
+        path: PathBuf,
+        /// Passed on as `_HANDLER`.
+        handler: String,
+    },
+}
+
+/// A function.
+#[derive(Clone, Debug, Serialize)]
+pub struct Function {
+    /// `my-function`.
+    pub name: String,
+    /// `python3.11`, `provided.al2023`; what `GetFunction` shows.
+    pub runtime: String,
+    /// Its code.
+    pub code: Code,
+    /// Seconds an invocation may take, 1 to 900.
+    pub timeout: Duration,
+    /// Megabytes, 128 to 10240; enforced.
+    pub memory_mb: u32,
+    /// Published versions beside `$LATEST`.
+    pub versions: Vec<u32>,
+    /// Aliases and the version each stands for.
+    pub aliases: Vec<(String, String)>,
+    /// Invocations at the same time; more are throttled.
+    pub concurrency: u32,
+    /// Environment variables of its processes.
+    pub environment: Vec<(String, String)>,
+    /// Its resource policy.
+    pub policy: Option<PolicyText>,
+}

@@ -1,0 +1,1 @@
+//! The resolver: what a name means in the VPC, on-premises and in public.

@@ -1,0 +1,1 @@
+//! The whole endpoint without I/O: `handle_*` in, `poll_*` out; the one module that knows every stage.

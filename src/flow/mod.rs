@@ -1,0 +1,1 @@
+//! Flows: five-tuple keys, the bounded flow table, TCP tracking, expiry.

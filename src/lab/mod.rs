@@ -1,0 +1,1 @@
+//! Labs: namespaces, topologies, and running a program in a host's namespace.

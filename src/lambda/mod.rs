@@ -1,0 +1,1 @@
+//! The Lambda API: routes, invocations, errors, event-stream framing.

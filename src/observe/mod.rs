@@ -1,0 +1,1 @@
+//! What can be seen: counters, flow-log records, access lines, packet captures with TLS keys.

@@ -1,0 +1,1 @@
+//! On-premises: the customer gateway and the function host, the far end of the tunnel.

@@ -1,0 +1,1 @@
+//! Packets: views that prove their bounds were checked, checksums, the virtio-net header, bursts.

@@ -1,0 +1,1 @@
+//! Policies: documents, evaluation, and the `Permit` that alone opens the way to an invocation.

@@ -1,0 +1,1 @@
+//! Security groups and network ACLs: rules as AWS words them, compiled, evaluated.

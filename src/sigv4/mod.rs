@@ -1,0 +1,1 @@
+//! SigV4: canonical request, signature, principal, or whose fault it was.

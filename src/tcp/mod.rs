@@ -1,0 +1,1 @@
+//! TCP: smoltcp with one shared interface and one socket set per flow.

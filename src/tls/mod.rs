@@ -1,0 +1,1 @@
+//! TLS: rustls sessions, the lab CA and its certificates.

@@ -1,0 +1,1 @@
+//! The tunnel: ESP in UDP, sequence and replay windows, path emulation.
