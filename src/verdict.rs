@@ -251,6 +251,8 @@ counted! {
         TunnelQueueFull = (Tunnel, "TUNNEL_QUEUE_FULL"),
         /// Lost on the emulated path.
         TunnelLoss = (Tunnel, "TUNNEL_LOSS"),
+        /// Frames that the outer network refused: nothing listens at the other end, or no way leads there.
+        TunnelUnreachable = (Tunnel, "TUNNEL_UNREACHABLE"),
         /// A query that cannot be read.
         DnsMalformed = (Dns, "DNS_MALFORMED"),
         /// Queries over the resolver's limit for one interface.
