@@ -1,1 +1,16 @@
 //! The edge: the only place with sockets, clocks, threads and unsafe code.
+//!
+//! [`tun`] carries packets; [`netlink`], [`namespace`] and [`plumbing`] build the network they travel in; [`control`] and
+//! [`readiness`] tie the processes of a lab together. Every failure of ours is a [`Fault`]: what, where, what to do.
+
+pub mod fault;
+#[expect(unsafe_code, reason = "system calls without a safe wrapper; each is made safe here and nowhere else")]
+pub mod sys;
+pub mod namespace;
+pub mod netlink;
+pub mod tun;
+pub mod plumbing;
+pub mod control;
+pub mod readiness;
+
+pub use fault::{Fault, OrFault};
