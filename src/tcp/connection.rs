@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smoltcp::iface::{SocketHandle, SocketSet};
 pub use smoltcp::socket::tcp::State;
-use smoltcp::socket::tcp::{RecvError, Socket};
+use smoltcp::socket::tcp::Socket;
 
 use super::{Class, smoltcp_duration};
 
@@ -64,10 +64,8 @@ impl Connection {
             let used = take(data).min(data.len());
             (used, used)
         });
-        match outcome {
-            Ok(used) => Some(used),
-            Err(RecvError::Finished | RecvError::InvalidState) => None,
-        }
+        // Both errors, finished and invalid state, mean that nothing will come.
+        outcome.ok()
     }
 
     /// Queues data to send; returns how much fitted, 0 also when the connection cannot send.

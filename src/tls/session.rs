@@ -52,7 +52,7 @@ pub struct Session {
 }
 
 enum State {
-    Hello(Acceptor, ServerSetup),
+    Hello(Box<Acceptor>, ServerSetup),
     Open(Box<ServerConnection>),
     Failed(Vec<u8>),
 }
@@ -71,7 +71,7 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// A session that waits for a ClientHello.
     pub fn new(setup: &ServerSetup) -> Self {
-        Self { state: State::Hello(Acceptor::default(), setup.clone()), peer_closed: false }
+        Self { state: State::Hello(Box::default(), setup.clone()), peer_closed: false }
     }
 
     /// Takes bytes that arrived on the TCP connection.
