@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use smoltcp::iface::{SocketHandle, SocketSet};
-pub use smoltcp::socket::tcp::State;
 use smoltcp::socket::tcp::Socket;
+pub use smoltcp::socket::tcp::State;
 
 use super::{Class, smoltcp_duration};
 
