@@ -46,7 +46,7 @@ impl<'a> Segmenter<'a> {
         header.verify(meta)?;
         let headers = bytes.get(..meta.payload_offset()).ok_or(Reason::PacketMalformed)?;
         let is_cut = header.gso_type != GsoType::None;
-        let end = if is_cut { meta.transport_end() } else { meta.len() };
+        let end = if is_cut { meta.transport_end() } else { meta.packet_len() };
         let payload = bytes.get(meta.payload_offset()..end).ok_or(Reason::PacketMalformed)?;
         let gso_size = if is_cut { usize::from(header.gso_size) } else { payload.len() };
         let transport = &headers[meta.transport_offset()..];

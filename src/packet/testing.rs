@@ -26,6 +26,7 @@ pub(crate) struct PacketSpec {
     pub(crate) dst_port: u16,
     pub(crate) flags: TcpFlags,
     pub(crate) sequence: u32,
+    pub(crate) acknowledgement: u32,
     pub(crate) options: Vec<u8>,
     pub(crate) hop_limit: u8,
     pub(crate) payload: Vec<u8>,
@@ -44,6 +45,7 @@ impl PacketSpec {
             dst_port: 443,
             flags: TcpFlags::ACK,
             sequence: 1000,
+            acknowledgement: 0,
             options: Vec::new(),
             hop_limit: 64,
             payload: payload.to_vec(),
@@ -101,6 +103,7 @@ impl PacketSpec {
         match self.protocol {
             Protocol::TCP => {
                 let mut tcp = TcpHeader::new(self.src_port, self.dst_port, self.sequence, 8192);
+                tcp.acknowledgment_number = self.acknowledgement;
                 tcp.set_options_raw(&self.options).unwrap();
                 let has = |flag| self.flags.contains(flag);
                 (tcp.fin, tcp.syn, tcp.rst) = (has(TcpFlags::FIN), has(TcpFlags::SYN), has(TcpFlags::RST));

@@ -59,7 +59,9 @@ impl TcpFlags {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PacketMeta {
     tuple: FiveTuple,
-    len: u32,
+    packet_len: u32,
+    tcp_sequence: u32,
+    tcp_acknowledgement: u32,
     transport: u16,
     payload: u16,
     payload_len: u16,
@@ -79,13 +81,8 @@ impl PacketMeta {
 
     /// Bytes of the packet, as the IP header says.
     #[inline]
-    pub const fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    /// Never: a packet has at least a header.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
+    pub const fn packet_len(&self) -> usize {
+        self.packet_len as usize
     }
 
     /// Where the header above IP starts.
@@ -122,6 +119,18 @@ impl PacketMeta {
     #[inline]
     pub const fn tcp_flags(&self) -> TcpFlags {
         self.tcp_flags
+    }
+
+    /// The TCP sequence number; zero for other protocols.
+    #[inline]
+    pub const fn tcp_sequence(&self) -> u32 {
+        self.tcp_sequence
+    }
+
+    /// The TCP acknowledgement number, meant only with the ACK flag; zero for other protocols.
+    #[inline]
+    pub const fn tcp_acknowledgement(&self) -> u32 {
+        self.tcp_acknowledgement
     }
 
     /// Hop limit, or time to live.
@@ -281,12 +290,13 @@ fn parse_transport(
     hop_limit: u8,
 ) -> Result<PacketView<'_>, Reason> {
     let segment = packet.get(transport..).ok_or(Reason::PacketMalformed)?;
-    let (mut ports, mut tcp_flags, mut icmp) = ((0, 0), TcpFlags::default(), (0, 0));
+    let (mut ports, mut numbers, mut tcp_flags, mut icmp) = ((0, 0), (0, 0), TcpFlags::default(), (0, 0));
     let mut transport_len = segment.len();
     let header_len = match protocol {
         Protocol::TCP => {
             let tcp = TcpHeaderSlice::from_slice(segment).map_err(|_| Reason::PacketMalformed)?;
             ports = (tcp.source_port(), tcp.destination_port());
+            numbers = (tcp.sequence_number(), tcp.acknowledgment_number());
             tcp_flags = TcpFlags(tcp.slice()[13]);
             tcp.slice().len()
         }
@@ -310,7 +320,9 @@ fn parse_transport(
     };
     let meta = PacketMeta {
         tuple: FiveTuple { addresses, src_port: ports.0, dst_port: ports.1, protocol },
-        len: packet.len() as u32,
+        packet_len: packet.len() as u32,
+        tcp_sequence: numbers.0,
+        tcp_acknowledgement: numbers.1,
         // Headers end within the packet's 65,575 bytes; those of IPv6 that start above 65,535 hold no header at all.
         transport: u16::try_from(transport).map_err(|_| Reason::PacketMalformed)?,
         payload: u16::try_from(transport + header_len).map_err(|_| Reason::PacketMalformed)?,

@@ -104,7 +104,7 @@ impl VirtioHeader {
     /// The header's bytes.
     #[inline]
     pub fn emit(&self) -> [u8; VIRTIO_HEADER_LEN] {
-        let flags = u8::from(self.needs_checksum) * FLAG_NEEDS_CSUM | u8::from(self.data_valid) * FLAG_DATA_VALID;
+        let flags = (u8::from(self.needs_checksum) * FLAG_NEEDS_CSUM) | (u8::from(self.data_valid) * FLAG_DATA_VALID);
         let gso = self.gso_type as u8 | if self.ecn { GSO_ECN } else { 0 };
         let [h, g, s, o] = [self.header_len, self.gso_size, self.csum_start, self.csum_offset].map(u16::to_le_bytes);
         [flags, gso, h[0], h[1], g[0], g[1], s[0], s[1], o[0], o[1]]
@@ -156,8 +156,8 @@ impl VirtioHeader {
     #[inline]
     pub const fn packet_len_max(&self, meta: &PacketMeta) -> usize {
         match self.gso_type {
-            GsoType::None => meta.len(),
-            _ if meta.payload_len() <= self.gso_size as usize => meta.len(),
+            GsoType::None => meta.packet_len(),
+            _ if meta.payload_len() <= self.gso_size as usize => meta.packet_len(),
             _ => meta.payload_offset() + self.gso_size as usize,
         }
     }

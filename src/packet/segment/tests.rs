@@ -115,7 +115,7 @@ proptest! {
         let mut joined = Vec::new();
         for packet in segments(&bytes, &testing::gso(&meta, gso_size)) {
             let view = parse(&packet).unwrap();
-            prop_assert!(view.payload_len() <= usize::from(gso_size) && view.len() == packet.len());
+            prop_assert!(view.payload_len() <= usize::from(gso_size) && view.packet_len() == packet.len());
             prop_assert!(checksum::verify_transport(&packet, view.meta()));
             prop_assert_eq!(view.tuple(), meta.tuple());
             if meta.tuple().protocol == Protocol::TCP {

@@ -18,7 +18,7 @@ fn every_kind_of_packet_gives_its_tuple_and_payload() {
         };
         assert_eq!(view.tuple(), expected);
         assert_eq!(view.payload(), spec.payload, "{spec:?}");
-        assert_eq!((view.bytes(), view.len(), view.hop_limit()), (&bytes[..], bytes.len(), 64));
+        assert_eq!((view.bytes(), view.packet_len(), view.hop_limit()), (&bytes[..], bytes.len(), 64));
         assert_eq!(view.icmp(), (!has_ports).then_some(if spec.v6 { (128, 0) } else { (8, 0) }));
         assert_eq!(view.transport().len(), view.transport_len());
     }
@@ -27,15 +27,14 @@ fn every_kind_of_packet_gives_its_tuple_and_payload() {
 #[test]
 fn ipv4_options_tcp_options_and_flags_are_found() {
     let flags = TcpFlags::SYN.union(TcpFlags::ACK);
-    let plain = PacketSpec { flags, options: vec![2, 4, 5, 180], ..PacketSpec::tcp4(b"xyz") }.build();
-    let mut bytes = plain.clone();
+    let mut bytes = PacketSpec { flags, options: vec![2, 4, 5, 180], ..PacketSpec::tcp4(b"xyz") }.build();
     bytes.splice(20..20, [7, 4, 0, 0, 1, 1, 1, 0]); // record route and padding
     bytes[0] = 0x47;
     bytes[3] += 8;
     checksum::fill_ipv4_header(&mut bytes[..28]);
     let view = parse(&bytes).unwrap();
     assert_eq!((view.transport_offset(), view.payload_offset(), view.payload()), (28, 52, &b"xyz"[..]));
-    assert_eq!(view.tcp_flags(), flags);
+    assert_eq!((view.tcp_flags(), view.tcp_sequence(), view.tcp_acknowledgement()), (flags, 1000, 0));
     assert!(!flags.opens() && TcpFlags::SYN.opens() && TcpFlags::SYN.union(TcpFlags::ECE).opens());
 }
 
@@ -114,7 +113,8 @@ fn ipv6_extension_headers_are_walked_within_bounds() {
     const MALFORMED: Result<usize, Reason> = Err(Reason::PacketMalformed);
     let seven_more = [[60, 0, 0, 0, 0, 0, 0, 0]; 7].concat();
     let last = [17, 0, 0, 0, 0, 0, 0, 0];
-    let rows: &[(&str, u8, Vec<u8>, Result<usize, Reason>)] = &[
+    type Row = (&'static str, u8, Vec<u8>, Result<usize, Reason>);
+    let rows: &[Row] = &[
         ("hop-by-hop", 0, last.to_vec(), Ok(48)),
         ("two of them", 0, [&[60, 0, 0, 0, 0, 0, 0, 0], &last[..]].concat(), Ok(56)),
         ("a long one", 60, [&[17, 1][..], &[0; 14]].concat(), Ok(56)),
@@ -142,7 +142,7 @@ fn the_largest_packets_of_both_families_are_taken() {
     let four = PacketSpec::tcp4(&vec![1; 65_535 - 40]).build();
     assert_eq!(parse(&four).unwrap().payload_len(), 65_495);
     let six = PacketSpec::tcp6(&vec![1; 65_535 - 20]).build();
-    assert_eq!((six.len(), parse(&six).unwrap().len()), (PACKET_LEN_MAX, PACKET_LEN_MAX));
+    assert_eq!((six.len(), parse(&six).unwrap().packet_len()), (PACKET_LEN_MAX, PACKET_LEN_MAX));
 }
 
 #[test]
@@ -178,11 +178,11 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic_and_what_is_taken_lies_within_them(bytes in hostile()) {
         if let Ok(view) = parse(&bytes) {
-            prop_assert!(view.len() <= bytes.len() && view.bytes().len() == view.len());
+            prop_assert!(view.packet_len() <= bytes.len() && view.bytes().len() == view.packet_len());
             prop_assert!(view.transport_offset() <= view.payload_offset());
             prop_assert_eq!(view.payload().len(), view.payload_len());
             prop_assert_eq!(view.transport().len(), view.transport_len());
-            prop_assert!(view.payload_offset() + view.payload_len() <= view.len());
+            prop_assert!(view.payload_offset() + view.payload_len() <= view.packet_len());
             let mut copy = bytes.clone();
             checksum::fill_transport(&mut copy, view.meta());
             prop_assert!(checksum::verify_transport(&copy, view.meta()));
