@@ -12,6 +12,7 @@ mod check;
 mod endpoint;
 mod fault;
 mod model;
+mod names;
 mod network;
 mod path;
 mod reader;
