@@ -30,12 +30,14 @@ mod serve;
 mod setup;
 mod timers;
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use slab::Slab;
 
 pub use egress::{Output, Port};
-pub use setup::{EngineSetup, Snapshot};
+pub use setup::{EngineSetup, PolicyFaults, Snapshot};
 
 use self::client::{Client, ClientLimits};
 use self::egress::Held;
@@ -76,6 +78,8 @@ pub struct Engine {
     tunnel_waiters: Vec<Arc<TaskWaker>>,
     resolver: Resolver,
     serving: Serving,
+    /// The snapshot that requests are judged by.
+    current: Rc<RefCell<Arc<Snapshot>>>,
     counters: Arc<Counters>,
     offload: bool,
     out: PacketBuffer,
