@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::PolicyKind;
+use super::compiled::{Decision, Policy};
 use super::context::Request;
-use super::document::{Decision, Policy};
 use super::principal::Meant;
 use crate::verdict::Reason;
 
@@ -157,6 +157,9 @@ impl fmt::Display for Denial {
 /// # Errors
 /// The denial that is named to the caller.
 pub fn authorize(policies: &Policies<'_>, request: &Request<'_>) -> Result<Permit, Denial> {
+    debug_assert_eq!(policies.endpoint.kind(), PolicyKind::Endpoint);
+    debug_assert!(policies.identity.iter().all(|policy| policy.kind() == PolicyKind::Identity));
+    debug_assert!(policies.resource.is_none_or(|policy| policy.kind() == PolicyKind::Resource));
     let endpoint = policies.endpoint.evaluate(request);
     explicit_deny(PolicyKind::Endpoint, 0, policies.endpoint, endpoint)?;
     let mut identity = None;

@@ -7,12 +7,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::PolicyKind;
-use super::condition::{self, Condition};
-use super::context::{Key, Request};
+use super::compiled::{Patterns, Policy, Statement};
 use super::fault::{Fault, Faults};
 use super::json::{self, Json, Member, Node, shorten};
+use super::operators;
 use super::pattern::{self, Pattern};
-use super::principal::{self, Meant, Principals};
+use super::principal::{self, Principals};
 
 /// The text that EC2 gives back for an endpoint whose policy was never set (facts 1.4).
 pub const FULL_ACCESS_DOCUMENT: &str = "{\n  \"Statement\": [\n    {\n      \"Action\": \"*\", \n      \"Effect\": \"Allow\", \n      \"Principal\": \"*\", \n      \"Resource\": \"*\"\n    }\n  ]\n}";
@@ -29,49 +29,6 @@ const TEXT_LIMIT: usize = 128 * 1024;
 pub struct ParseOptions {
     /// Take a bare ARN or account for a principal (`"Principal": "arn:…"`) as if it were written `{"AWS": "arn:…"}`.
     pub lenient: bool,
-}
-
-/// A policy document, checked and compiled.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Policy {
-    kind: PolicyKind,
-    statements: Box<[Statement]>,
-    depends_on_context: bool,
-}
-
-/// What a policy says to a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Decision {
-    /// A statement denies it, whatever others say.
-    Deny { statement: usize },
-    /// A statement allows it, and this is how it means the caller.
-    Allow { statement: usize, meant: Meant },
-    /// Nothing: an implicit deny.
-    Silence,
-}
-
-#[derive(Clone, PartialEq, Debug)]
-struct Statement {
-    sid: Option<Arc<str>>,
-    allow: bool,
-    principals: Principals,
-    actions: Patterns,
-    resources: Patterns,
-    conditions: Box<[Condition]>,
-}
-
-/// `Action` or `NotAction`, `Resource` or `NotResource`.
-#[derive(Clone, PartialEq, Debug)]
-struct Patterns {
-    negated: bool,
-    any_of: Box<[Pattern]>,
-}
-
-impl Patterns {
-    #[inline]
-    fn match_text(&self, text: &str, fold: bool, request: &Request<'_>) -> bool {
-        self.any_of.iter().any(|pattern| pattern.matches(text, fold, request)) != self.negated
-    }
 }
 
 impl Policy {
@@ -101,73 +58,6 @@ impl Policy {
             return Err(faults.into_list());
         }
         Ok(Self::of(kind, statements))
-    }
-
-    /// The default endpoint policy: anyone, anything. It is what an endpoint has whose policy was never set.
-    pub fn full_access() -> Self {
-        let any = || Patterns { negated: false, any_of: [Pattern::Any].into() };
-        let principals = Principals::Only([principal::Named::Anyone].into());
-        let conditions = Box::default();
-        let statement = Statement { sid: None, allow: true, principals, actions: any(), resources: any(), conditions };
-        Self::of(PolicyKind::Endpoint, vec![statement])
-    }
-
-    fn of(kind: PolicyKind, statements: Vec<Statement>) -> Self {
-        let depends_on_context = statements.iter().any(|statement| {
-            let patterns = [&statement.actions, &statement.resources];
-            let mut in_patterns = patterns.iter().flat_map(|p| p.any_of.iter()).flat_map(Pattern::keys);
-            let mut in_conditions = statement.conditions.iter().flat_map(Condition::keys);
-            in_patterns.any(Key::varies_by_request) || in_conditions.any(Key::varies_by_request)
-        });
-        Self { kind, statements: statements.into(), depends_on_context }
-    }
-
-    /// What it is attached to.
-    pub const fn kind(&self) -> PolicyKind {
-        self.kind
-    }
-
-    /// How many statements it has.
-    pub const fn statement_count(&self) -> usize {
-        self.statements.len()
-    }
-
-    /// Whether two requests of one caller for the same action on the same resource may be judged differently, because the
-    /// policy looks at something else as well (the time, the source address, the endpoint …). Such a policy's decisions must
-    /// not be cached by caller, action and resource alone.
-    pub const fn depends_on_context(&self) -> bool {
-        self.depends_on_context
-    }
-
-    pub(super) fn sid(&self, statement: usize) -> Option<Arc<str>> {
-        self.statements.get(statement).and_then(|statement| statement.sid.clone())
-    }
-
-    /// Judges a request: any deny decides; of the allows the one that means the caller most directly is told.
-    pub(super) fn evaluate(&self, request: &Request<'_>) -> Decision {
-        let mut decision = Decision::Silence;
-        let mut best = Meant::No;
-        for (statement, s) in self.statements.iter().enumerate() {
-            let meant = s.principals.mean(&request.caller);
-            let useless = meant == Meant::No || (s.allow && meant <= best);
-            if useless || !s.applies(request) {
-                continue;
-            }
-            if !s.allow {
-                return Decision::Deny { statement };
-            }
-            best = meant;
-            decision = Decision::Allow { statement, meant };
-        }
-        decision
-    }
-}
-
-impl Statement {
-    fn applies(&self, request: &Request<'_>) -> bool {
-        self.actions.match_text(request.action, true, request)
-            && self.resources.match_text(request.resource, false, request)
-            && self.conditions.iter().all(|condition| condition.holds(request))
     }
 }
 
@@ -267,7 +157,7 @@ impl<'t> Compiler<'_, 't> {
         let allow = self.effect(find(members, "Effect"));
         let variables = self.variables;
         let conditions = find(members, "Condition")
-            .map(|node| condition::Compiler { kind: self.kind, variables, faults: self.faults }.block(node));
+            .map(|node| operators::Compiler { kind: self.kind, variables, faults: self.faults }.block(node));
         Statement {
             sid: self.sid(find(members, "Sid")),
             allow,
@@ -449,7 +339,7 @@ fn resource(text: &Text<'_>, faults: &mut Faults<'_>) -> Option<Pattern> {
         Some((format!("\"{shown}\" names no partition"), "the partitions are aws, aws-cn, aws-us-gov …"))
     } else if service.contains(['*', '?']) {
         Some((format!("\"{shown}\" has a wildcard for the service"), "name the service: arn:aws:lambda:…"))
-    } else if !field(3).ends_with('*') && !condition::is_account_field(account) {
+    } else if !field(3).ends_with('*') && !operators::is_account_field(account) {
         Some((format!("\"{shown}\" names no account"), "an account has twelve digits; * is any"))
     } else if fields.len() < 6 && kind != PolicyKind::Identity && !text.ends_with('*') {
         Some((
@@ -464,7 +354,7 @@ fn resource(text: &Text<'_>, faults: &mut Faults<'_>) -> Option<Pattern> {
         return None;
     }
     if kind == PolicyKind::Endpoint {
-        condition::account_field(text, span, faults);
+        operators::account_field(text, span, faults);
     }
     // "When you specify an incomplete ARN … in an identity-based policy, AWS automatically completes the ARN by adding
     // wildcard characters (*) to all missing fields" (reference-arns).

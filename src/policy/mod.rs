@@ -37,11 +37,14 @@
 //! names are refused; that a non-ASCII letter has a case for `…IgnoreCase` operators only as itself.
 
 mod authorize;
+mod characters;
+mod compiled;
 mod condition;
 mod context;
 mod document;
 mod fault;
 mod json;
+mod operators;
 mod pattern;
 mod principal;
 mod value;
@@ -50,8 +53,9 @@ mod value;
 mod tests;
 
 pub use authorize::{Denial, Ground, Permit, Policies, authorize};
+pub use compiled::Policy;
 pub use context::{Caller, Context, Request, Value, Values};
-pub use document::{FULL_ACCESS_DOCUMENT, ParseOptions, Policy};
+pub use document::{FULL_ACCESS_DOCUMENT, ParseOptions};
 pub use fault::Fault;
 
 /// What a policy is attached to, which decides its grammar.
