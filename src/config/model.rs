@@ -17,7 +17,7 @@ pub struct Topology {
     pub name: String,
     /// `us-east-2`.
     pub region: String,
-    /// `aws`, `aws-cn` or `aws-us-gov`, derived from the region.
+    /// `aws`, `aws-cn`, `aws-us-gov` or `aws-eusc`, derived from the region.
     pub partition: String,
     /// Twelve digits: the account of the VPC and of the functions.
     pub account: String,
@@ -33,6 +33,8 @@ pub struct Topology {
     pub security_groups: Vec<SecurityGroup>,
     /// The interface endpoint.
     pub endpoint: Endpoint,
+    /// The VPC's resolver.
+    pub resolver: Resolver,
     /// Machines, in the VPC and on-premises, each a network namespace of the lab.
     pub hosts: Vec<Host>,
     /// The far side of the tunnel.
@@ -66,6 +68,38 @@ impl Vpc {
     /// The resolver's address: the base of the VPC's range plus two.
     pub fn resolver(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.cidr.network()) + 2)
+    }
+}
+
+/// The VPC's resolver, which listens at [`Vpc::resolver`] and at 169.254.169.253.
+#[derive(Clone, Debug, Serialize)]
+pub struct Resolver {
+    /// Address of its inbound endpoint in one of the subnets: where on-premises forwarders send what they ask of the VPC.
+    pub inbound_endpoint: Option<Ipv4Addr>,
+    /// Time to live of the endpoint's records. AWS does not document it; 60 s is commonly seen.
+    pub ttl: Duration,
+    /// Queries answered per second and source interface; more are dropped. AWS: 1024.
+    pub packets_per_second: u32,
+    /// Whether private DNS covers `lambda.<region>.api.aws` too. AWS does not document it.
+    pub private_dns_api_aws: bool,
+    /// What the service's public name resolves to where private DNS does not apply: a documentation address, which leads
+    /// nowhere.
+    pub public_address: Ipv4Addr,
+    /// The same for IPv6.
+    pub public_address6: Ipv6Addr,
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self {
+            inbound_endpoint: None,
+            ttl: Duration::from_secs(60),
+            packets_per_second: 1024,
+            private_dns_api_aws: true,
+            // RFC 5737 and RFC 3849.
+            public_address: Ipv4Addr::new(192, 0, 2, 1),
+            public_address6: Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1),
+        }
     }
 }
 

@@ -1,1 +1,13 @@
 //! What can be seen: counters, flow-log records, access lines, packet captures with TLS keys.
+//!
+//! Everything here stands beside the data path: captures read copies that the kernel makes of the packets on the enis and
+//! the tunnel's outside link, logs drain bounded queues that workers fill. A reader that falls behind loses records, and
+//! says how many; it never slows a worker down.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "writers of files, on threads of their own, at the edge"
+)]
+
+pub mod pcapng;

@@ -1,0 +1,39 @@
+# What people type here; `just` alone lists it.
+
+default:
+    @just --list
+
+# Build the program.
+build:
+    cargo build --release
+
+# Everything CI runs, in CI's own script.
+ci:
+    bash .ci/run
+
+# Unit, property, in-memory and real-kernel tests.
+test *ARGS:
+    cargo test {{ARGS}}
+
+# Format, lints, the core without I/O, documentation.
+check:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+    cargo check --lib --no-default-features
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+# Real AWS clients for the tests that need them.
+clients:
+    scripts/install-clients
+
+# One fuzz target for some seconds: just fuzz packet 60
+fuzz TARGET SECONDS="30":
+    cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run {{TARGET}} -- -max_total_time={{SECONDS}}
+
+# Criterion benches, all or those whose name matches.
+bench *ARGS:
+    cargo bench {{ARGS}}
+
+# The whole story once.
+demo:
+    cargo run --release -- demo

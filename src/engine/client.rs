@@ -1,0 +1,217 @@
+//! One client's connection to an eni: TCP below, TLS and HTTP above, on one thread without hand-over.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+use http_body::Body;
+
+use super::ready::TaskWaker;
+use crate::config::EndpointSettings;
+use crate::flow::FlowId;
+use crate::http::{Activity, Connection as HttpConnection, Handler, Limits, Progress, SharedSession};
+use crate::tcp::{Connection, Leg};
+use crate::time::Moment;
+use crate::tls::{HandshakeKind, ServerSetup, Session};
+use crate::verdict::{Counters, Event, Reason};
+
+/// Rounds of receive, serve, send that one connection may take before the others have their turn.
+const ROUNDS: usize = 32;
+/// How long a connection may take to end once we closed it.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// Limits and time-outs of client connections, from the endpoint's settings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientLimits {
+    tcp_handshake: Duration,
+    tls_handshake: Duration,
+    http: Limits,
+}
+
+impl From<&EndpointSettings> for ClientLimits {
+    fn from(settings: &EndpointSettings) -> Self {
+        Self {
+            tcp_handshake: settings.tcp_handshake_timeout,
+            tls_handshake: settings.tls_handshake_timeout,
+            http: Limits {
+                head: settings.http_head_limit,
+                head_timeout: settings.http_head_timeout,
+                body_timeout: settings.http_body_timeout,
+                idle_timeout: settings.http_idle_timeout,
+            },
+        }
+    }
+}
+
+/// How far a connection has come.
+enum Phase<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static> {
+    /// SYN seen, ACK awaited.
+    TcpHandshake { since: Moment },
+    /// Established, TLS handshake under way.
+    TlsHandshake { since: Moment },
+    /// Serving requests.
+    Http(Box<HttpConnection<B>>),
+    /// What is queued goes out, then FIN.
+    Closing { since: Moment },
+}
+
+/// A client's connection.
+pub(super) struct Client<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static>
+{
+    pub(super) tcp: Connection,
+    pub(super) flow: FlowId,
+    pub(super) leg: Leg,
+    pub(super) ready: Arc<TaskWaker>,
+    session: SharedSession,
+    phase: Phase<B>,
+    handler: Handler<B>,
+    saw_eof: bool,
+}
+
+impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static> Client<B> {
+    /// A connection whose SYN has been allowed.
+    pub(super) fn new(
+        tcp: Connection,
+        flow: FlowId,
+        leg: Leg,
+        ready: Arc<TaskWaker>,
+        setup: &ServerSetup,
+        handler: Handler<B>,
+        now: Moment,
+    ) -> Self {
+        let session = Rc::new(RefCell::new(Session::new(setup)));
+        Self { tcp, flow, leg, ready, session, phase: Phase::TcpHandshake { since: now }, handler, saw_eof: false }
+    }
+
+    /// Serves whatever can be served now. Returns whether the connection is over and may be forgotten.
+    pub(super) fn drive(&mut self, now: Moment, limits: &ClientLimits, counters: &Counters) -> bool {
+        self.follow_tcp(now, counters);
+        let mut rounds = 0;
+        loop {
+            let mut moved = self.receive(now, limits, counters);
+            self.serve(now, counters);
+            moved |= self.send() > 0;
+            rounds += 1;
+            if !moved {
+                break;
+            }
+            if rounds == ROUNDS {
+                self.ready.mark();
+                break;
+            }
+        }
+        self.close_when_done();
+        self.tcp.is_over()
+    }
+
+    /// When to end the connection if nothing happens, and why.
+    pub(super) fn deadline(&self, limits: &ClientLimits) -> Option<(Moment, Option<Reason>)> {
+        match &self.phase {
+            Phase::TcpHandshake { since } => Some((*since + limits.tcp_handshake, Some(Reason::TcpHandshakeTimeout))),
+            Phase::TlsHandshake { since } => Some((*since + limits.tls_handshake, Some(Reason::TlsHandshakeTimeout))),
+            Phase::Http(http) => {
+                let (at, reason) = http.activity().deadline(http.alpn(), &limits.http)?;
+                Some((at, Some(reason)))
+            }
+            Phase::Closing { since } => Some((*since + LINGER, None)),
+        }
+    }
+
+    /// Ends the connection because its deadline passed.
+    pub(super) fn expire(&mut self, reason: Option<Reason>, now: Moment, counters: &Counters) {
+        if let Some(reason) = reason {
+            counters.drop(reason);
+        }
+        match (&self.phase, reason) {
+            // Between requests there is nothing to lose: close in good order.
+            (Phase::Http(_), Some(Reason::HttpIdleTimeout)) => self.close(now),
+            _ => {
+                counters.count(Event::TcpResetTx);
+                self.tcp.abort();
+            }
+        }
+        self.ready.mark();
+    }
+
+    /// Whether the TCP handshake is not finished.
+    pub(super) fn is_half_open(&self) -> bool {
+        matches!(self.phase, Phase::TcpHandshake { .. })
+    }
+
+    fn follow_tcp(&mut self, now: Moment, counters: &Counters) {
+        if self.is_half_open() && self.tcp.is_established() {
+            counters.count(Event::TcpEstablished);
+            self.phase = Phase::TlsHandshake { since: now };
+        }
+    }
+
+    fn receive(&mut self, now: Moment, limits: &ClientLimits, counters: &Counters) -> bool {
+        if self.tcp.can_recv() {
+            let mut report = crate::tls::Ingest::default();
+            let session = &self.session;
+            let taken = self.tcp.recv(|bytes| {
+                report = session.borrow_mut().ingest(bytes);
+                report.taken
+            });
+            if let Some(kind) = report.handshake {
+                counters.count(match kind {
+                    HandshakeKind::Full => Event::TlsHandshake,
+                    HandshakeKind::Resumed => Event::TlsResumed,
+                });
+                self.start_http(now, limits);
+            }
+            if let Some(reason) = report.failed {
+                counters.drop(reason);
+                self.phase = Phase::Closing { since: now };
+            }
+            return taken.unwrap_or(0) > 0 || report.failed.is_some();
+        }
+        if self.tcp.is_established() && !self.tcp.may_recv() && !self.saw_eof {
+            self.saw_eof = true;
+            self.session.borrow_mut().ingest_eof();
+            if !matches!(self.phase, Phase::Http(_)) {
+                self.phase = Phase::Closing { since: now };
+            }
+            return true;
+        }
+        false
+    }
+
+    fn start_http(&mut self, now: Moment, limits: &ClientLimits) {
+        let alpn = self.session.borrow().alpn();
+        let activity = Rc::new(Activity::new(now));
+        let session = Rc::clone(&self.session);
+        let http = HttpConnection::new(session, alpn, activity, &limits.http, Rc::clone(&self.handler));
+        self.phase = Phase::Http(Box::new(http));
+    }
+
+    fn serve(&mut self, now: Moment, counters: &Counters) {
+        let Phase::Http(http) = &mut self.phase else { return };
+        http.activity().set_now(now);
+        let waker = self.ready.waker();
+        if let Progress::Finished(reason) = http.poll(&mut Context::from_waker(&waker)) {
+            if let Some(reason) = reason {
+                counters.drop(reason);
+            }
+            self.close(now);
+        }
+    }
+
+    fn send(&mut self) -> usize {
+        let tcp = &mut self.tcp;
+        self.session.borrow_mut().emit(&mut |records| tcp.send(records))
+    }
+
+    fn close(&mut self, now: Moment) {
+        self.session.borrow_mut().close();
+        self.phase = Phase::Closing { since: now };
+    }
+
+    fn close_when_done(&mut self) {
+        if matches!(self.phase, Phase::Closing { .. }) && !self.session.borrow().wants_emit() {
+            self.tcp.close();
+        }
+    }
+}

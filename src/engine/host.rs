@@ -1,0 +1,436 @@
+//! HTTP connections to the function host, through the tunnel: a bounded pool of keep-alive connections.
+//!
+//! An invocation takes a connection for itself (HTTP/1.1 has one request at a time) and gives it back when its answer has
+//! been read. Futures ask the pool; the engine opens connections when the pool wants more and tells it what became of them.
+//! While a request is out the connection is probed, so that a dead tunnel ends it within [`SILENCE`]; an idle one is left
+//! alone. A request that hyper hands back unsent (the host closed an idle connection) goes out again on another.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+use super::ready::TaskWaker;
+use super::timers::Timers;
+use crate::tcp::{Connection, State};
+use crate::time::Moment;
+
+/// Connections to the function host per worker.
+const CONNECTION_LIMIT: usize = 256;
+/// Invocations that may be out or wait for a connection, per worker.
+const PENDING_LIMIT: usize = 4_096;
+/// How long the host may be silent on TCP's level while a request is out, and during the handshake.
+const SILENCE: Duration = Duration::from_secs(4);
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How often a request that was not sent is tried on another connection.
+const ATTEMPTS: usize = 3;
+
+type SharedTcp = Rc<RefCell<Connection>>;
+type Driver = http1::Connection<HostIo, Full<Bytes>>;
+
+/// Why the function host gave no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum HostFailure {
+    /// No connection to it could be made.
+    Unreachable,
+    /// The connection broke while the request was out.
+    Broken,
+    /// No answer in time.
+    TimedOut,
+    /// Too many invocations are out already.
+    TooManyPending,
+}
+
+/// The pool, shared by the engine and the invocations' futures.
+#[derive(Clone)]
+pub(super) struct HostPool {
+    pool: Rc<RefCell<Pool>>,
+    timers: Timers,
+}
+
+#[derive(Default)]
+struct Pool {
+    idle: Vec<Sender>,
+    /// Invocations in line for a connection. One that gave up leaves a dead entry until it is its turn.
+    waiting: VecDeque<Weak<Ticket>>,
+    /// Connections that exist, in whatever state.
+    live: usize,
+    /// Connections the engine has yet to begin.
+    wanted: usize,
+    pending: usize,
+    /// Counts failed connection attempts, so that whoever waited through one gives up.
+    failures: u64,
+}
+
+impl Pool {
+    /// Wakes the first in line; woken or gone, it stands in line no more.
+    fn wake_next(&mut self) {
+        while let Some(ticket) = self.waiting.pop_front() {
+            if let Some(ticket) = ticket.upgrade() {
+                ticket.wake();
+                return;
+            }
+        }
+    }
+
+    fn wake_all(&mut self) {
+        self.waiting.drain(..).filter_map(|ticket| ticket.upgrade()).for_each(|ticket| ticket.wake());
+    }
+
+    /// Puts a ticket in line unless it stands there.
+    fn wait(&mut self, ticket: &Rc<Ticket>, waker: &Waker) {
+        ticket.waker.borrow_mut().clone_from(waker);
+        if !ticket.queued.replace(true) {
+            if self.waiting.len() >= 2 * PENDING_LIMIT {
+                self.waiting.retain(|ticket| ticket.strong_count() > 0);
+            }
+            self.waiting.push_back(Rc::downgrade(ticket));
+        }
+    }
+}
+
+/// An invocation's place in the line for a connection.
+struct Ticket {
+    waker: RefCell<Waker>,
+    queued: Cell<bool>,
+    pool: Rc<RefCell<Pool>>,
+}
+
+impl Ticket {
+    fn wake(&self) {
+        self.queued.set(false);
+        self.waker.borrow().wake_by_ref();
+    }
+}
+
+impl Drop for Ticket {
+    /// Whoever is woken for a connection and leaves without it passes it on.
+    fn drop(&mut self) {
+        let mut pool = self.pool.borrow_mut();
+        if !pool.idle.is_empty() {
+            pool.wake_next();
+        }
+    }
+}
+
+/// The right to send a request on one connection.
+struct Sender {
+    requests: http1::SendRequest<Full<Bytes>>,
+    tcp: SharedTcp,
+}
+
+impl Sender {
+    fn watch(&self, watch: bool) {
+        let (timeout, probe) = if watch { (Some(SILENCE), Some(PROBE_EVERY)) } else { (None, None) };
+        self.tcp.borrow_mut().set_liveness(timeout, probe);
+    }
+}
+
+impl HostPool {
+    pub(super) fn new(timers: Timers) -> Self {
+        Self { pool: Rc::default(), timers }
+    }
+
+    /// Sends a request and waits for the head of its answer, until `deadline`.
+    pub(super) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        deadline: Moment,
+    ) -> Result<Response<HostBody>, HostFailure> {
+        let _pending = Pending::admit(&self.pool)?;
+        let attempt = pin!(self.attempt(request));
+        match select(attempt, self.timers.at(deadline)).await {
+            Either::Left((outcome, _)) => outcome,
+            Either::Right(_) => Err(HostFailure::TimedOut),
+        }
+    }
+
+    /// How many connections the engine should begin now.
+    pub(super) fn take_wanted(&self) -> usize {
+        let mut pool = self.pool.borrow_mut();
+        let wanted = std::mem::take(&mut pool.wanted);
+        pool.live += wanted;
+        wanted
+    }
+
+    /// Invocations that are out or wait.
+    pub(super) fn pending(&self) -> usize {
+        self.pool.borrow().pending
+    }
+
+    fn opened(&self, sender: Sender) {
+        sender.watch(false);
+        self.give_back(sender);
+    }
+
+    fn give_back(&self, sender: Sender) {
+        let mut pool = self.pool.borrow_mut();
+        pool.idle.push(sender);
+        pool.wake_next();
+    }
+
+    /// A connection is gone. If it never opened, whoever waits for one gives up.
+    pub(super) fn closed(&self, opened: bool) {
+        let mut pool = self.pool.borrow_mut();
+        pool.live = pool.live.saturating_sub(1);
+        if opened {
+            // Room for a connection: the first in line may ask for it.
+            pool.wake_next();
+        } else {
+            pool.failures += 1;
+            pool.wake_all();
+        }
+    }
+
+    async fn attempt(&self, mut request: Request<Full<Bytes>>) -> Result<Response<HostBody>, HostFailure> {
+        for _ in 0..ATTEMPTS {
+            let mut sender = self.acquire().await?;
+            sender.watch(true);
+            match sender.requests.try_send_request(request).await {
+                Ok(response) => {
+                    return Ok(response.map(|incoming| HostBody::new(incoming, sender, self.clone())));
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(HostFailure::Broken),
+                },
+            }
+        }
+        Err(HostFailure::Unreachable)
+    }
+
+    /// A sender that is ready, from the pool or by a new connection.
+    async fn acquire(&self) -> Result<Sender, HostFailure> {
+        let failures = self.pool.borrow().failures;
+        let ticket = Rc::new(Ticket {
+            waker: RefCell::new(Waker::noop().clone()),
+            queued: Cell::new(false),
+            pool: Rc::clone(&self.pool),
+        });
+        let mut held: Option<Sender> = None;
+        poll_fn(|cx| {
+            loop {
+                let Some(mut sender) = held.take().or_else(|| self.pool.borrow_mut().idle.pop()) else {
+                    let mut pool = self.pool.borrow_mut();
+                    if pool.failures != failures {
+                        return Poll::Ready(Err(HostFailure::Unreachable));
+                    }
+                    if !ticket.queued.get() && pool.live + pool.wanted < CONNECTION_LIMIT {
+                        pool.wanted += 1;
+                    }
+                    pool.wait(&ticket, cx.waker());
+                    return Poll::Pending;
+                };
+                match sender.requests.poll_ready(cx) {
+                    Poll::Ready(Ok(())) => return Poll::Ready(Ok(sender)),
+                    Poll::Ready(Err(_)) => {}
+                    Poll::Pending => {
+                        held = Some(sender);
+                        return Poll::Pending;
+                    }
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Counts an invocation while it is out.
+struct Pending(Rc<RefCell<Pool>>);
+
+impl Pending {
+    fn admit(pool: &Rc<RefCell<Pool>>) -> Result<Self, HostFailure> {
+        let mut inner = pool.borrow_mut();
+        if inner.pending >= PENDING_LIMIT {
+            return Err(HostFailure::TooManyPending);
+        }
+        inner.pending += 1;
+        drop(inner);
+        Ok(Self(Rc::clone(pool)))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let mut pool = self.0.borrow_mut();
+        pool.pending = pool.pending.saturating_sub(1);
+    }
+}
+
+/// The body of the host's answer. Read to its end it gives the connection back; dropped before, it ends the connection.
+pub(super) struct HostBody {
+    incoming: Incoming,
+    sender: Option<Sender>,
+    pool: HostPool,
+}
+
+impl HostBody {
+    fn new(incoming: Incoming, sender: Sender, pool: HostPool) -> Self {
+        let mut body = Self { incoming, sender: Some(sender), pool };
+        body.give_back_at_end();
+        body
+    }
+
+    fn give_back_at_end(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.complete();
+        }
+    }
+
+    fn complete(&mut self) {
+        if let Some(sender) = self.sender.take() {
+            sender.watch(false);
+            self.pool.give_back(sender);
+        }
+    }
+}
+
+impl Body for HostBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        match &polled {
+            Poll::Ready(None) => this.complete(),
+            Poll::Ready(Some(Ok(_))) => this.give_back_at_end(),
+            Poll::Ready(Some(Err(_))) => this.sender = None,
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// One connection, as the engine drives it.
+pub(super) struct HostConnection {
+    pub(super) tcp: SharedTcp,
+    pub(super) ready: Arc<TaskWaker>,
+    pub(super) local_port: u16,
+    driver: Option<Pin<Box<Driver>>>,
+    /// Held back until TCP is established.
+    unopened: Option<Sender>,
+    pool: HostPool,
+}
+
+impl HostConnection {
+    /// A connection whose SYN is about to go out.
+    pub(super) fn new(tcp: Connection, local_port: u16, ready: Arc<TaskWaker>, pool: HostPool) -> Self {
+        let mut tcp = tcp;
+        tcp.set_liveness(Some(SILENCE), None);
+        let tcp = Rc::new(RefCell::new(tcp));
+        let mut connection = Self { tcp, ready, local_port, driver: None, unopened: None, pool };
+        connection.start_http();
+        connection
+    }
+
+    /// Moves HTTP as far as TCP allows. Call before egress.
+    pub(super) fn drive(&mut self) {
+        if self.tcp.borrow().is_established()
+            && let Some(sender) = self.unopened.take()
+        {
+            self.pool.opened(sender);
+        }
+        let waker = self.ready.waker();
+        let Some(driver) = &mut self.driver else { return };
+        if driver.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            self.driver = None;
+            self.tcp.borrow_mut().close();
+        }
+    }
+
+    /// Whether it is over and may be forgotten. Ask after egress.
+    pub(super) fn is_over(&self) -> bool {
+        self.tcp.borrow().is_over()
+    }
+
+    /// Takes it apart once it is over.
+    pub(super) fn into_tcp(self) -> Option<Connection> {
+        let Self { tcp, driver, unopened, pool, .. } = self;
+        let opened = unopened.is_none();
+        drop(driver);
+        drop(unopened);
+        pool.closed(opened);
+        // An idle sender may still hold the connection until it is found dead; its socket is then not reused.
+        Rc::into_inner(tcp).map(RefCell::into_inner)
+    }
+
+    fn start_http(&mut self) {
+        let io = HostIo(Rc::clone(&self.tcp));
+        let mut handshake = pin!(http1::Builder::new().handshake::<_, Full<Bytes>>(io));
+        let waker = self.ready.waker();
+        // hyper's handshake for HTTP/1.1 exchanges nothing: it is ready when first polled.
+        if let Poll::Ready(Ok((requests, driver))) = handshake.as_mut().poll(&mut Context::from_waker(&waker)) {
+            self.driver = Some(Box::pin(driver));
+            self.unopened = Some(Sender { requests, tcp: Rc::clone(&self.tcp) });
+        }
+    }
+}
+
+/// hyper's view of a TCP connection. The engine polls the driver whenever the connection changed, so no wakers are kept.
+struct HostIo(SharedTcp);
+
+impl Read for HostIo {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let mut tcp = self.0.borrow_mut();
+        if tcp.can_recv() {
+            let room = buf.remaining();
+            tcp.recv(|bytes| {
+                let n = bytes.len().min(room);
+                buf.put_slice(&bytes[..n]);
+                n
+            });
+            return Poll::Ready(Ok(()));
+        }
+        match tcp.state() {
+            State::SynSent | State::SynReceived | State::Listen => Poll::Pending,
+            State::Closed => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            _ if tcp.may_recv() => Poll::Pending,
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Write for HostIo {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let mut tcp = self.0.borrow_mut();
+        match tcp.send(buf) {
+            0 if !buf.is_empty() && tcp.state() == State::Closed => {
+                Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+            }
+            0 if !buf.is_empty() => Poll::Pending,
+            taken => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().close();
+        Poll::Ready(Ok(()))
+    }
+}

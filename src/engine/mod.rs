@@ -1,0 +1,1 @@
+//! The whole endpoint without I/O.

@@ -1,0 +1,205 @@
+//! Where a lab keeps its files: what outlives it in the state folder, the rest in the runtime folder.
+
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::edge::{Fault, OrFault};
+
+/// The folders under which every lab has its own, chosen from the environment.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// `$VPCE_STATE`, else `$XDG_STATE_HOME/vpce`, else `~/.local/state/vpce`.
+    pub state: PathBuf,
+    /// `$XDG_RUNTIME_DIR/vpce`, else `/tmp/vpce-UID`.
+    pub runtime: PathBuf,
+}
+
+impl Folders {
+    /// Chooses them. `variable` looks a variable of the environment up.
+    ///
+    /// # Errors
+    /// When there is no home folder to fall back on.
+    pub fn choose(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Fault> {
+        let folder = |name: &str| variable(name).filter(|value| Path::new(value).is_absolute()).map(PathBuf::from);
+        let state = folder("VPCE_STATE")
+            .or_else(|| Some(folder("XDG_STATE_HOME")?.join("vpce")))
+            .or_else(|| Some(folder("HOME")?.join(".local/state/vpce")))
+            .ok_or_else(|| {
+                Fault::new("no folder for the lab's state").remedy("set VPCE_STATE or HOME to an absolute path")
+            })?;
+        let uid = rustix::process::geteuid().as_raw();
+        let runtime =
+            folder("XDG_RUNTIME_DIR").map_or_else(|| format!("/tmp/vpce-{uid}").into(), |base| base.join("vpce"));
+        Ok(Self { state, runtime })
+    }
+
+    /// The folders of the lab `name`.
+    pub fn of(&self, name: &str) -> Directories {
+        Directories { state: self.state.join(name), runtime: self.runtime.join(name) }
+    }
+
+    /// Names that have a runtime folder: labs that run, or ended without a farewell.
+    pub fn names(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(&self.runtime) else { return Vec::new() };
+        let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// The folders of one lab. The methods name what lies in them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Directories {
+    /// Kept: the certificate authority, logs, how the last run ended.
+    pub state: PathBuf,
+    /// Gone with the lab: sockets, keys, credentials, the hosts' files.
+    pub runtime: PathBuf,
+}
+
+impl Directories {
+    /// Makes both folders with what lies in them, closed to everybody else.
+    ///
+    /// # Errors
+    /// When a folder cannot be made, or belongs to somebody else.
+    pub fn create(&self) -> Result<(), Fault> {
+        for folder in [&self.state, &self.runtime] {
+            let parent = folder.parent().unwrap_or(folder);
+            create_private(parent)?;
+            create_private(folder)?;
+        }
+        create_private(&self.logs())
+    }
+
+    /// Certificate of the lab's authority, PEM. Clients trust it.
+    pub fn ca_certificate(&self) -> PathBuf {
+        self.state.join("ca.pem")
+    }
+
+    /// Key of the lab's authority, PEM, mode 0600.
+    pub fn ca_key(&self) -> PathBuf {
+        self.state.join("ca.key")
+    }
+
+    /// Folder of the log files.
+    pub fn logs(&self) -> PathBuf {
+        self.state.join("logs")
+    }
+
+    /// Log of one of the lab's processes: `supervisor`, `endpoint`, `onprem`.
+    pub fn log(&self, process: &str) -> PathBuf {
+        self.logs().join(process).with_extension("log")
+    }
+
+    /// How the last run went: see [`super::client::LastRun`].
+    pub fn last_run(&self) -> PathBuf {
+        self.state.join("last-run.json")
+    }
+
+    /// Locked by the supervisor for as long as it lives.
+    pub fn lock(&self) -> PathBuf {
+        self.runtime.join("lock")
+    }
+
+    /// The supervisor's socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.runtime.join("control.sock")
+    }
+
+    /// The endpoint's socket.
+    pub fn endpoint_socket(&self) -> PathBuf {
+        self.runtime.join("endpoint.sock")
+    }
+
+    /// The customer gateway's socket.
+    pub fn onprem_socket(&self) -> PathBuf {
+        self.runtime.join("onprem.sock")
+    }
+
+    /// Access keys of the identities: see [`super::secrets::Credentials`].
+    pub fn credentials(&self) -> PathBuf {
+        self.runtime.join("credentials.json")
+    }
+
+    /// Keys of the tunnel: see [`super::secrets::TunnelKeys`].
+    pub fn tunnel_keys(&self) -> PathBuf {
+        self.runtime.join("tunnel-keys.json")
+    }
+
+    /// The topology's text, when it came from no file.
+    pub fn topology(&self) -> PathBuf {
+        self.runtime.join("topology.toml")
+    }
+
+    /// Files that replace those in /etc on one machine.
+    pub fn host_files(&self, host: &str) -> PathBuf {
+        self.runtime.join("hosts").join(host)
+    }
+}
+
+/// Makes `folder` with mode 0700, or checks that it is ours and no symbolic link: in /tmp anybody may have been first.
+///
+/// # Errors
+/// When it cannot be made or is not ours.
+pub fn create_private(folder: &Path) -> Result<(), Fault> {
+    let place = || folder.display().to_string();
+    if let Some(parent) = folder.parent() {
+        std::fs::create_dir_all(parent).or_fault(|| "cannot make a folder").map_err(|fault| fault.at(place()))?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => {
+            return Err(Fault::new(format!("cannot make a folder: {error}"))
+                .at(place())
+                .remedy("set VPCE_STATE and XDG_RUNTIME_DIR to folders you may write to"));
+        }
+    }
+    let metadata = std::fs::symlink_metadata(folder).or_fault(|| "cannot look at a folder")?;
+    if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(Fault::new("this is not a folder of yours").at(place()).remedy("remove it, or set XDG_RUNTIME_DIR"));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        std::fs::set_permissions(folder, PermissionsExt::from_mode(0o700))
+            .or_fault(|| "cannot close a folder to others")
+            .map_err(|fault| fault.at(place()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(variables: &[(&str, &str)]) -> Folders {
+        Folders::choose(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+            .expect("folders")
+    }
+
+    #[test]
+    fn the_most_specific_variable_chooses_the_state_folder() {
+        let home = ("HOME", "/home/u");
+        assert_eq!(chosen(&[home]).state, Path::new("/home/u/.local/state/vpce"));
+        assert_eq!(chosen(&[home, ("XDG_STATE_HOME", "/s")]).state, Path::new("/s/vpce"));
+        assert_eq!(chosen(&[home, ("XDG_STATE_HOME", "/s"), ("VPCE_STATE", "/v")]).state, Path::new("/v"));
+        assert_eq!(chosen(&[home, ("XDG_STATE_HOME", "relative")]).state, Path::new("/home/u/.local/state/vpce"));
+    }
+
+    #[test]
+    fn without_any_folder_the_message_says_what_to_set() {
+        let fault = Folders::choose(|_| None).expect_err("no home");
+        assert_eq!(fault.remedy.as_deref(), Some("set VPCE_STATE or HOME to an absolute path"));
+    }
+
+    #[test]
+    fn a_folder_open_to_others_is_closed_and_a_link_is_refused() {
+        let base = tempfile::tempdir().expect("folder");
+        let open = base.path().join("open");
+        std::fs::create_dir(&open).expect("made");
+        std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).expect("opened");
+        create_private(&open).expect("closed");
+        assert_eq!(std::fs::metadata(&open).expect("there").mode() & 0o777, 0o700);
+        let link = base.path().join("link");
+        std::os::unix::fs::symlink(&open, &link).expect("linked");
+        assert_eq!(create_private(&link).expect_err("refused").what, "this is not a folder of yours");
+    }
+}

@@ -1,0 +1,106 @@
+//! One TCP connection: a socket set of one.
+
+use std::time::Duration;
+
+use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::socket::tcp::Socket;
+pub use smoltcp::socket::tcp::State;
+
+use super::{Class, smoltcp_duration};
+
+/// A connection, owned by whoever serves it; [`super::TcpStage`] moves its packets.
+pub struct Connection {
+    pub(super) set: SocketSet<'static>,
+    pub(super) class: Class,
+    /// The MSS that segments on the wire must keep to, where it differs from what smoltcp was told; 0 where it does not.
+    pub(super) real_mss: u16,
+    handle: SocketHandle,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("class", &self.class).field("state", &self.state()).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    pub(super) fn new(set: SocketSet<'static>, class: Class) -> Self {
+        #[expect(clippy::expect_used, reason = "every set is made with one socket and keeps it")]
+        let handle = set.iter().next().map(|(handle, _)| handle).expect("a set holds its one socket");
+        let mut connection = Self { set, class, real_mss: 0, handle };
+        connection.set_liveness(None, None);
+        connection
+    }
+
+    /// The state of RFC 9293 §3.3.2.
+    pub fn state(&self) -> State {
+        self.set.get::<Socket<'_>>(self.handle).state()
+    }
+
+    /// Whether the handshake is over and neither side has reset.
+    pub fn is_established(&self) -> bool {
+        !matches!(self.state(), State::Closed | State::Listen | State::SynSent | State::SynReceived)
+    }
+
+    /// Whether nothing more can happen: closed, or only waiting for old segments to die.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state(), State::Closed | State::TimeWait)
+    }
+
+    /// Whether received data waits.
+    pub fn can_recv(&self) -> bool {
+        self.set.get::<Socket<'_>>(self.handle).can_recv()
+    }
+
+    /// Whether the other side may still send: false after its FIN was reached, and after a reset.
+    pub fn may_recv(&self) -> bool {
+        self.set.get::<Socket<'_>>(self.handle).may_recv()
+    }
+
+    /// Hands the longest contiguous piece of received data to `take`, which returns how much it used.
+    /// `None` when the connection will never receive again.
+    pub fn recv(&mut self, take: impl FnOnce(&mut [u8]) -> usize) -> Option<usize> {
+        let outcome = self.socket().recv(|data| {
+            let used = take(data).min(data.len());
+            (used, used)
+        });
+        // Both errors, finished and invalid state, mean that nothing will come.
+        outcome.ok()
+    }
+
+    /// Queues data to send; returns how much fitted, 0 also when the connection cannot send.
+    pub fn send(&mut self, data: &[u8]) -> usize {
+        self.socket().send_slice(data).unwrap_or(0)
+    }
+
+    /// Whether the other side still accepts data.
+    pub fn may_send(&self) -> bool {
+        self.set.get::<Socket<'_>>(self.handle).may_send()
+    }
+
+    /// Bytes that were sent and not yet acknowledged, or not yet sent.
+    pub fn unacknowledged(&self) -> usize {
+        self.set.get::<Socket<'_>>(self.handle).send_queue()
+    }
+
+    /// Sends FIN after what is queued.
+    pub fn close(&mut self) {
+        self.socket().close();
+    }
+
+    /// Sends RST with the next egress.
+    pub fn abort(&mut self) {
+        self.socket().abort();
+    }
+
+    /// Gives up when the other side is silent for `timeout`; probes it every `keep_alive`.
+    pub fn set_liveness(&mut self, timeout: Option<Duration>, keep_alive: Option<Duration>) {
+        let socket = self.socket();
+        socket.set_timeout(timeout.map(smoltcp_duration));
+        socket.set_keep_alive(keep_alive.map(smoltcp_duration));
+    }
+
+    pub(super) fn socket(&mut self) -> &mut Socket<'static> {
+        self.set.get_mut(self.handle)
+    }
+}
