@@ -32,23 +32,23 @@ impl Engine {
         });
         let (header, meta) = match parsed {
             Ok(parsed) => parsed,
-            Err(reason) => return self.counters.drop(reason),
+            Err(reason) => return self.counters.deny(reason),
         };
         self.counters.count(Event::PacketsRx);
-        self.counters.add(Event::BytesRx, meta.len() as u64);
-        let packet = &mut buffer[crate::packet::VIRTIO_HEADER_LEN..][..meta.len()];
+        self.counters.add(Event::BytesRx, meta.packet_len() as u64);
+        let packet = &mut buffer[crate::packet::VIRTIO_HEADER_LEN..][..meta.packet_len()];
         let destination = self.routes.destination(meta.tuple().dst());
         match (port, destination) {
             (Port::Eni(_), Destination::Eni) => self.toward_eni(Origin::Vpc, packet, &meta, &header, output),
             // The eni answers only for itself (source/destination check), and the router never for an eni.
-            (Port::Eni(_), _) | (Port::Router, Destination::Eni) => self.counters.drop(Reason::CannotRoute),
+            (Port::Eni(_), _) | (Port::Router, Destination::Eni) => self.counters.deny(Reason::CannotRoute),
             (Port::Router, _) if !self.routes.may_come_from_vpc(meta.tuple().src()) => {
-                self.counters.drop(Reason::CannotRoute);
+                self.counters.deny(Reason::CannotRoute);
             }
             (Port::Router, Destination::Resolver(view)) => self.resolve(view, Leg::Vpc, packet, &meta, output),
             (Port::Router, Destination::OnPremises) => self.forward_to_tunnel(packet, &meta, &header),
             (Port::Router, Destination::Vpc | Destination::Service | Destination::Nowhere) => {
-                self.counters.drop(Reason::CannotRoute);
+                self.counters.deny(Reason::CannotRoute);
             }
         }
     }
@@ -66,11 +66,11 @@ impl Engine {
     fn out_of_tunnel(&mut self, packet: &mut [u8], output: &mut impl Output) {
         let meta = match parse(packet) {
             Ok(view) if verify_transport(view.bytes(), view.meta()) => *view.meta(),
-            Ok(_) => return self.counters.drop(Reason::PacketChecksum),
-            Err(reason) => return self.counters.drop(reason),
+            Ok(_) => return self.counters.deny(Reason::PacketChecksum),
+            Err(reason) => return self.counters.deny(reason),
         };
         if !self.routes.may_come_from_tunnel(meta.tuple().src()) {
-            return self.counters.drop(Reason::CannotRoute);
+            return self.counters.deny(Reason::CannotRoute);
         }
         let whole = VirtioHeader::default();
         match self.routes.destination(meta.tuple().dst()) {
@@ -78,7 +78,7 @@ impl Engine {
             Destination::Service => self.toward_host_connection(packet, &meta),
             Destination::Resolver(view) => self.resolve(view, Leg::Tunnel, packet, &meta, output),
             Destination::Vpc => self.forward_to_vpc(packet, &meta, output),
-            Destination::OnPremises | Destination::Nowhere => self.counters.drop(Reason::CannotRoute),
+            Destination::OnPremises | Destination::Nowhere => self.counters.deny(Reason::CannotRoute),
         }
     }
 
@@ -123,7 +123,7 @@ impl Engine {
     fn open_client(&mut self, flow: FlowId, leg: Leg, meta: &PacketMeta) -> Option<usize> {
         let local = meta.tuple().dst_socket();
         let Some(tcp) = self.tcp.listen(leg, local) else {
-            self.counters.drop(Reason::TcpSocketLimit);
+            self.counters.deny(Reason::TcpSocketLimit);
             self.eni.forget(flow, self.now);
             return None;
         };
@@ -159,7 +159,7 @@ impl Engine {
             .then(|| self.host_ports.slot_of(tuple.dst_socket().port()))
             .flatten();
         let Some(host) = slot.and_then(|slot| self.hosts.get_mut(slot)) else {
-            return self.counters.drop(Reason::FlowUnknown);
+            return self.counters.deny(Reason::FlowUnknown);
         };
         host.ready.mark();
         let answered = self.tcp.ingress(&mut host.tcp.borrow_mut(), packet, self.now.mono, &mut self.out);
@@ -187,7 +187,7 @@ impl Engine {
     fn resolve(&mut self, view: View, leg: Leg, packet: &[u8], meta: &PacketMeta, output: &mut impl Output) {
         let tuple = meta.tuple();
         if tuple.protocol != Protocol::UDP || tuple.dst_socket().port() != DNS_PORT {
-            return self.counters.drop(Reason::ProtocolUnsupported);
+            return self.counters.deny(Reason::ProtocolUnsupported);
         }
         let query = &packet[meta.payload_offset()..][..meta.payload_len()];
         match self.resolver.answer(view, query, tuple.src(), self.now.mono, &mut self.dns_answer) {
@@ -196,10 +196,10 @@ impl Engine {
                 self.reply_udp(tuple.dst_socket(), tuple.src_socket(), leg, output);
             }
             Answer::Refused(reason) => {
-                self.counters.drop(reason);
+                self.counters.deny(reason);
                 self.reply_udp(tuple.dst_socket(), tuple.src_socket(), leg, output);
             }
-            Answer::Dropped(reason) => self.counters.drop(reason),
+            Answer::Dropped(reason) => self.counters.deny(reason),
         }
     }
 

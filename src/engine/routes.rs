@@ -45,7 +45,7 @@ impl Routes {
         Self {
             enis: addresses.flatten().collect(),
             resolver: topology.vpc.resolver(),
-            inbound_endpoint: topology.vpc.inbound_endpoint,
+            inbound_endpoint: topology.resolver.inbound_endpoint,
             service: topology.tunnel.aws_inside(),
             vpc: topology.vpc.cidr,
             vpc6: topology.vpc.cidr6,

@@ -87,7 +87,10 @@ impl Serving {
         let mut started = false;
         while let Some(queued) = self.service.poll_event() {
             let service = Rc::clone(&self.service);
-            self.events.push(Box::pin(async move { service.deliver(queued).await }));
+            self.events.push(Box::pin(async move {
+                // The queue has noted the outcome, and the access log has it.
+                let _noted = service.deliver(queued).await;
+            }));
             started = true;
         }
         if started {

@@ -191,7 +191,7 @@ impl EventStreamBody {
         let error = ApiError::service(&sentence(error));
         self.finish.record.error_code = Some(error.code);
         self.finish.record.reason = Some(error.reason);
-        Counters::drop(&self.finish.counters, error.reason);
+        Counters::deny(&self.finish.counters, error.reason);
         event_stream::emit_exception(&mut self.out, error.code, &error.body);
     }
 }

@@ -173,7 +173,7 @@ impl EventQueue {
             let invocation = self.waiting.pop()?.0.invocation;
             if now > invocation.accepted.mono + AGE_MAX {
                 self.release(&invocation);
-                counters.drop(Reason::LambdaEventDropped);
+                counters.deny(Reason::LambdaEventDropped);
                 continue;
             }
             if invocation.is_retry() {
@@ -220,7 +220,7 @@ impl EventQueue {
             }
             _ => {
                 self.release(&invocation);
-                counters.drop(Reason::LambdaEventDropped);
+                counters.deny(Reason::LambdaEventDropped);
                 Disposition::Dropped
             }
         }

@@ -146,7 +146,7 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
                 return Response::from_parts(parts, ResponseBody::stream(host.body, host.log_result, finish));
             }
             Err(error) => {
-                Counters::drop(&self.counters, error.reason);
+                Counters::deny(&self.counters, error.reason);
                 finish.record.reason = Some(error.reason);
                 finish.record.error_code = Some(error.code).filter(|code| !code.is_empty());
                 respond::error(request_id, error)
@@ -460,7 +460,7 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
     }
 
     fn note(&self, record: &mut AccessRecord, error: &ApiError) {
-        Counters::drop(&self.counters, error.reason);
+        Counters::deny(&self.counters, error.reason);
         record.status = error.status;
         record.error_code = Some(error.code);
         record.reason = Some(error.reason);
