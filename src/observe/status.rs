@@ -8,6 +8,7 @@ use crate::config::{PathProfile, Topology};
 use crate::edge::hot_loop::WorkerHandle;
 use crate::edge::tun::{Offloads, TunMode};
 use crate::engine::Snapshot;
+use crate::eni::Denial;
 use crate::verdict::{Counters, Event, Reason};
 
 /// What does not change while the endpoint runs.
@@ -35,10 +36,10 @@ pub fn endpoint(
     let asked: Vec<_> = workers
         .iter()
         .filter_map(|worker| {
-            worker.ask(patience, |engine, now| {
+            worker.ask(patience, |engine, _| {
                 let [clients, hosts, pending] = engine.load();
                 let load = json!({ "clients": clients, "function_host_connections": hosts, "invocations": pending });
-                (load, engine.recent_denials(now))
+                (load, engine.denials())
             })
         })
         .collect();
@@ -50,7 +51,7 @@ pub fn endpoint(
         "path": facts.path,
         "enforcement": enforcement(topology, facts),
         "counters": counters(workers.iter().map(|worker| worker.counters().as_ref())),
-        "denials": denials.into_iter().flatten().collect::<Vec<_>>(),
+        "denials": denials.iter().flatten().map(denial).collect::<Vec<_>>(),
         "access_records_lost": access_records_lost,
     })
 }
@@ -66,6 +67,21 @@ pub fn counters<'a>(workers: impl Iterator<Item = &'a Counters> + Clone) -> Valu
     });
     let all = events.chain(reasons).filter(|(_, _, count)| *count != 0);
     Value::Array(all.map(|(stage, code, count)| row(stage, code, count)).collect())
+}
+
+fn denial(denial: &Denial) -> Value {
+    let tuple = denial.subject.tuple;
+    json!({
+        "eni": denial.eni.as_deref(),
+        "source": tuple.src_socket().to_string(),
+        "destination": tuple.dst_socket().to_string(),
+        "protocol": tuple.protocol.0,
+        "reason": denial.reason.code(),
+        "text": denial.text,
+        "first": denial.first.to_iso8601(),
+        "last": denial.last.to_iso8601(),
+        "packets": denial.packets,
+    })
 }
 
 /// One line per stage: whether it is enforced, and by what.
