@@ -305,6 +305,3 @@ fn schedule(wheel: &mut TimerWheel, key: u32, a: Option<Moment>, b: Option<Momen
         None => wheel.cancel(key),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -190,7 +190,7 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
     }
 
     fn note(&self, record: &mut AccessRecord, error: &ApiError) {
-        Counters::drop(&self.counters, error.reason);
+        Counters::deny(&self.counters, error.reason);
         record.status = error.status;
         record.error_code = Some(error.code);
         record.reason = Some(error.reason);
