@@ -172,7 +172,7 @@ fn enis(
                         eni.ipv6 = Some(address);
                     }
                 }
-                None if home.cidr6.is_none() => {
+                None if !ranges.has_v6 => {
                     endpoint.fault(&span, format!("a dualstack endpoint needs an `ipv6_cidr` on {}", home.id));
                 }
                 None => {}
@@ -203,12 +203,7 @@ pub(super) fn host_addresses(
         }
         taken.claim(section.reader, IpAddr::V4(*value), who, span);
     }
-    // A range that was itself at fault must not make its addresses look wrong.
-    let v6 = if ranges.v6.is_some() || subnet.cidr6.is_none() {
-        address6_within(section, "ipv6", ranges.v6, &subnet.id)
-    } else {
-        section.parsed("ipv6", ipv6)
-    };
+    let v6 = address6_within(section, "ipv6", *ranges, &subnet.id);
     if let (Some(At { value, span }), Some(cidr)) = (&v6, ranges.v6) {
         if reserved_in_subnet6(cidr, *value) {
             section.fault_with_help(
