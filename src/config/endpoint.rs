@@ -11,8 +11,6 @@ use super::units::{bytes, duration};
 
 /// Default quota of security groups per interface.
 pub(super) const GROUPS_PER_INTERFACE: usize = 5;
-/// Characters of an endpoint policy, white space included (VPC quotas).
-const POLICY_CHARS: usize = 20_480;
 /// Where an eni goes whose address the file leaves open: this far from the base of its subnet.
 const ENI_OFFSET: u32 = 100;
 
@@ -49,7 +47,7 @@ pub(super) fn endpoint(
             "set `dns_support` and `dns_hostnames` in [vpc], or `private_dns = false` in [endpoint]",
         );
     }
-    let policies = policy_texts(section, "endpoint.policy", around.files, POLICY_CHARS);
+    let policies = policy_texts(section, "endpoint.policy", around.files);
     if policies.len() > 1 {
         section.fault(&section.key_span("policy"), "an endpoint has exactly one policy");
     }

@@ -308,8 +308,6 @@ fn endpoint_faults_are_found_where_they_are() {
         };
         assert_faults(from, to, &[message]);
     }
-    let long = format!("policy = §'{}'", "x".repeat(20_481));
-    assert_faults("private_dns = true", &long, &["has 20481 characters, white space included; the limit is 20480"]);
     let groups: Vec<_> = (0..6).map(|n| format!("[[security_group]]\nid = \"sg-0000000{n}\"")).collect();
     let listed: Vec<_> = (0..6).map(|n| format!("\"sg-0000000{n}\"")).collect();
     let marked = BASE.replacen("[endpoint]", &format!("{}\n[endpoint]", groups.join("\n")), 1).replacen(
