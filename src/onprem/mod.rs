@@ -1,1 +1,3 @@
 //! On-premises: the customer gateway and the function host, the far end of the tunnel.
+
+pub mod customer_gateway;
