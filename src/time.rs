@@ -4,6 +4,7 @@
 //! so a jump of the wall clock never moves a time-out; [`UnixTime`] is only for what AWS expresses in wall-clock time
 //! (signature dates, `aws:CurrentTime`, flow-log records).
 
+use std::cell::Cell;
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
@@ -140,6 +141,29 @@ impl Now {
     /// The reading that both clocks would show `later`.
     pub fn after(self, later: Duration) -> Self {
         Self { mono: self.mono + later, unix: self.unix + later }
+    }
+}
+
+/// The worker's reading of both clocks for this turn, for futures that outlive the call that made them.
+///
+/// The owner sets it once per turn; everything that runs in the turn sees the same [`Now`].
+#[derive(Debug, Default)]
+pub struct TurnClock(Cell<Now>);
+
+impl TurnClock {
+    /// A clock that shows `now` until it is set.
+    pub const fn new(now: Now) -> Self {
+        Self(Cell::new(now))
+    }
+
+    /// Starts a turn.
+    pub fn set(&self, now: Now) {
+        self.0.set(now);
+    }
+
+    /// This turn's reading.
+    pub fn now(&self) -> Now {
+        self.0.get()
     }
 }
 

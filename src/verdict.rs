@@ -259,6 +259,10 @@ counted! {
         DnsRateLimit = (Dns, "DNS_RATE_LIMIT"),
         /// A query from where this view does not answer.
         DnsRefused = (Dns, "DNS_REFUSED"),
+        /// No room for another query that waits for the inbound endpoint.
+        DnsForwardLimit = (Dns, "DNS_FORWARD_LIMIT"),
+        /// The inbound endpoint did not answer a forwarded query in time, or could not be reached.
+        DnsForwardTimeout = (Dns, "DNS_FORWARD_TIMEOUT"),
     }
 }
 

@@ -19,6 +19,9 @@ const BUILTINS: [Builtin; 2] = [
     Builtin { name: "blog", text: include_str!("../../netns/blog.toml") },
 ];
 
+/// Their names, for messages.
+pub const BUILTIN_NAMES: [&str; 2] = [BUILTINS[0].name, BUILTINS[1].name];
+
 /// The files that they mention.
 const FILES: [(&str, &str); 4] = [
     ("functions/hello/handler.py", include_str!("../../netns/functions/hello/handler.py")),

@@ -22,7 +22,7 @@ mod traffic;
 mod units;
 mod workload;
 
-pub use builtin::{Builtin, builtin};
+pub use builtin::{BUILTIN_NAMES, Builtin, builtin};
 pub use check::check;
 pub use fault::{Fault, Faults};
 pub use model::*;

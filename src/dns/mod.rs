@@ -106,6 +106,11 @@ impl Resolver {
         }
     }
 
+    /// What a DNS forwarder on-premises answers by itself under [`View::Public`]: public DNS and its own machines' names.
+    pub fn on_premises(topology: &Topology) -> Self {
+        Self { public: Zones::on_premises(topology), ..Self::new(topology) }
+    }
+
     /// Notes whether an eni (index into [`crate::config::Endpoint::enis`]) is healthy; answers then leave it out or not.
     pub fn set_health(&mut self, eni: usize, healthy: bool) {
         if let Some(known) = self.healthy.get_mut(eni) {
@@ -220,6 +225,16 @@ impl Resolver {
             _ => (ResponseCode::NoError, Answer::Sent(Event::DnsAnswered)),
         }
     }
+}
+
+/// The name that a query asks about, if it is one that [`Resolver::answer`] would look up.
+pub fn question(query: &[u8]) -> Option<Name> {
+    let header = Header::parse(query)?;
+    if header.op_code != OpCode::Query || !header.is_one_question {
+        return None;
+    }
+    let mut query = Message::from_vec(query).ok()?;
+    query.queries.pop().map(|question| question.name)
 }
 
 /// What can be told of a query before it is decoded. The decoder makes room for as many questions as the header claims,

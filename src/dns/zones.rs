@@ -100,6 +100,18 @@ impl Zones {
         zones
     }
 
+    /// Public DNS as the forwarder on-premises sees it, and its own machines.
+    pub(super) fn on_premises(topology: &Topology) -> Self {
+        let mut zones = Self::public(topology);
+        for host in topology.hosts.iter().filter(|host| host.site == Site::OnPremises) {
+            zones.insert(&host.name, Target::Address(Some(host.ipv4), host.ipv6));
+            if let Some(name) = absolute(&host.name) {
+                zones.insert_name(Name::from(IpAddr::V4(host.ipv4)), Target::Pointer(name));
+            }
+        }
+        zones
+    }
+
     /// A private hosted zone with the endpoint at its apex.
     fn private(&mut self, topology: &Topology, zone: &str) {
         self.apex(zone);

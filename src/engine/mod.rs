@@ -1,1 +1,299 @@
-//! The whole endpoint without I/O.
+//! The whole endpoint without I/O: the one module that knows every stage.
+//!
+//! One engine belongs to one worker and shares nothing with another. The edge feeds it with [`Engine::handle_packet`] (from
+//! a TUN device) and [`Engine::handle_frames`] (from the tunnel's socket), then calls [`Engine::poll`], which serves every
+//! connection that has something to do and hands packets to an [`Output`]; frames for the tunnel wait in
+//! [`Engine::tunnel`]. Nothing here reads a clock: each call brings the time of its turn, and [`Engine::next_deadline`] says
+//! when to call again if nothing arrives.
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | [`routes`] | where a packet is going |
+//! | [`ingress`] | what becomes of a packet that arrives |
+//! | [`egress`] | how a packet leaves |
+//! | [`forward`] | packets that only pass, between VPC and tunnel |
+//! | [`client`] | a client's connection: TCP, TLS, HTTP |
+//! | [`host`] | connections to the function host |
+//! | [`authority`] | who is calling, and whether they may |
+//! | [`serve`] | a request's way to the function host and back |
+//! | [`ready`], [`timers`] | who has something to do, and when |
+
+mod authority;
+mod client;
+mod egress;
+mod forward;
+mod host;
+mod ingress;
+mod ready;
+mod routes;
+mod serve;
+mod setup;
+mod timers;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use slab::Slab;
+
+pub use egress::{Output, Port};
+pub use setup::{EngineSetup, PolicyFaults, Snapshot};
+
+use self::client::{Client, ClientLimits};
+use self::egress::Held;
+use self::host::{HostConnection, HostPool};
+use self::ready::{ReadyQueue, Task, TaskWaker};
+use self::routes::Routes;
+use self::serve::{Serving, ServiceBody};
+use self::timers::Timers;
+use crate::dns::Resolver;
+use crate::eni::EniStage;
+use crate::flow::TimerWheel;
+use crate::tcp::{PacketBuffer, TcpStage};
+use crate::time::{Moment, Now};
+use crate::tls::ServerSetup;
+use crate::tunnel::TunnelEnd;
+use crate::verdict::Counters;
+
+/// Connections served in one call of [`Engine::poll`] before the edge looks for packets again.
+const SERVE_BUDGET: usize = 256;
+
+/// The endpoint, as one worker runs it.
+pub struct Engine {
+    now: Now,
+    routes: Routes,
+    eni: EniStage<u32>,
+    tcp: TcpStage,
+    tls: ServerSetup,
+    clients: Slab<Client<ServiceBody>>,
+    client_limits: ClientLimits,
+    hosts: Slab<HostConnection>,
+    host_ports: host::PortTable,
+    host_pool: HostPool,
+    timers: Timers,
+    wheel: TimerWheel,
+    ready: ReadyQueue,
+    tunnel: TunnelEnd,
+    /// Connections with packets for the tunnel, which had no room.
+    tunnel_waiters: Vec<Arc<TaskWaker>>,
+    resolver: Resolver,
+    serving: Serving,
+    /// The snapshot that requests are judged by.
+    current: Rc<RefCell<Arc<Snapshot>>>,
+    counters: Arc<Counters>,
+    offload: bool,
+    out: PacketBuffer,
+    held: Held,
+    dns_answer: Vec<u8>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("clients", &self.clients.len())
+            .field("hosts", &self.hosts.len())
+            .field("eni", &self.eni)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Tells the time of a turn. Call it first in each.
+    pub fn begin_turn(&mut self, now: Now) {
+        self.now = now;
+        self.tls.set_time(now.unix);
+        self.serving.set_time(now);
+        self.timers.advance(now.mono);
+    }
+
+    /// Serves what has something to do, within a budget; packets go to `output`. Returns whether there is more to do now.
+    pub fn poll(&mut self, output: &mut impl Output) -> bool {
+        if !self.release_held(output) {
+            return false;
+        }
+        self.expire();
+        if !self.tunnel_waiters.is_empty() && self.tunnel.has_room(usize::from(self.tunnel.inner_mtu())) {
+            self.tunnel_waiters.drain(..).for_each(|waiter| waiter.mark());
+        }
+        for _ in 0..SERVE_BUDGET {
+            let Some(task) = self.ready.pop() else { break };
+            match task {
+                Task::Client(slot) => self.drive_client(slot, output),
+                Task::Host(slot) => self.drive_host(slot),
+                Task::Events => self.serving.drive_events(),
+            }
+            if !self.held.is_empty() {
+                return false;
+            }
+        }
+        self.serving.start_due_events();
+        self.open_hosts();
+        self.ready.len() > 0
+    }
+
+    /// When to call [`Self::poll`] again if nothing arrives before.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let deadlines = [
+            self.wheel.next_deadline(),
+            self.timers.next(),
+            self.eni.next_deadline(),
+            self.tunnel.next_deadline(),
+            self.serving.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// The tunnel's end, whose frames the edge sends.
+    pub fn tunnel(&mut self) -> &mut TunnelEnd {
+        &mut self.tunnel
+    }
+
+    /// The counters of this worker.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// The interface stage, for flow-log records and recent denials.
+    pub fn eni(&mut self) -> &mut EniStage<u32> {
+        &mut self.eni
+    }
+
+    /// Connections by kind: clients, connections to the function host, invocations under way.
+    pub fn load(&self) -> [usize; 3] {
+        [self.clients.len(), self.hosts.len(), self.host_pool.pending()]
+    }
+
+    fn drive_client(&mut self, slot: usize, output: &mut impl Output) {
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        client.drive(self.now.mono, &self.client_limits, &self.counters);
+        if !self.emit_client(slot, output) {
+            return;
+        }
+        self.rearm_client(slot);
+    }
+
+    /// Forgets a client that is over, or notes when it next needs attention.
+    fn rearm_client(&mut self, slot: usize) {
+        let Some(client) = self.clients.get(slot) else { return };
+        if client.tcp.is_over() {
+            self.forget_client(slot);
+            return;
+        }
+        let tcp = self.tcp.poll_at(&client.tcp, self.now.mono);
+        let phase = client.deadline(&self.client_limits).map(|(at, _)| at);
+        schedule(&mut self.wheel, client_key(slot), tcp, phase);
+    }
+
+    fn forget_client(&mut self, slot: usize) {
+        if let Some(client) = self.clients.try_remove(slot) {
+            self.wheel.cancel(client_key(slot));
+            self.eni.disown(client.flow);
+            self.tcp.release(client.tcp);
+        }
+    }
+
+    fn drive_host(&mut self, slot: usize) {
+        let Some(host) = self.hosts.get_mut(slot) else { return };
+        host.drive();
+        if !self.emit_host(slot) {
+            return;
+        }
+        let Some(host) = self.hosts.get(slot) else { return };
+        if host.is_over() {
+            self.forget_host(slot);
+            return;
+        }
+        let at = self.tcp.poll_at(&host.tcp.borrow(), self.now.mono);
+        schedule(&mut self.wheel, host_key(slot), at, None);
+    }
+
+    fn forget_host(&mut self, slot: usize) {
+        if let Some(mut host) = self.hosts.try_remove(slot) {
+            // Whoever waits for an answer on it learns that there will be none.
+            host.drive();
+            self.wheel.cancel(host_key(slot));
+            self.host_ports.release(host.local_port);
+            match host.into_tcp() {
+                Some(tcp) => self.tcp.release(tcp),
+                None => self.tcp.forget(),
+            }
+        }
+    }
+
+    /// Begins the connections that invocations wait for.
+    fn open_hosts(&mut self) {
+        for _ in 0..self.host_pool.take_wanted() {
+            let opened = self.host_ports.claim(self.hosts.vacant_key()).and_then(|port| {
+                let connection = self.serving.connect(&mut self.tcp, port);
+                if connection.is_none() {
+                    self.host_ports.release(port);
+                }
+                connection.map(|tcp| (tcp, port))
+            });
+            let Some((tcp, port)) = opened else {
+                self.host_pool.closed(false);
+                continue;
+            };
+            let entry = self.hosts.vacant_entry();
+            let slot = entry.key();
+            let ready = self.ready.waker(Task::Host(slot));
+            entry.insert(HostConnection::new(tcp, port, ready, self.host_pool.clone()));
+            self.drive_host(slot);
+        }
+    }
+
+    /// Ends what took too long, and wakes connections whose TCP has something to do by itself.
+    fn expire(&mut self) {
+        let mut budget = EXPIRY_BUDGET;
+        while let Some(key) = self.wheel.poll_expired(self.now.mono, &mut budget) {
+            let slot = (key >> 1) as usize;
+            if key & 1 == 1 {
+                if let Some(host) = self.hosts.get(slot) {
+                    host.ready.mark();
+                }
+            } else if let Some(client) = self.clients.get_mut(slot) {
+                match client.deadline(&self.client_limits) {
+                    Some((at, reason)) if at <= self.now.mono => client.expire(reason, self.now.mono, &self.counters),
+                    _ => client.ready.mark(),
+                }
+            }
+        }
+        let mut budget = EXPIRY_BUDGET;
+        while let Some(slot) = self.eni.poll_expired(self.now, &mut budget, &self.counters) {
+            // The flow is gone without a word, as on AWS; so is its connection.
+            if let Some(slot) = slot {
+                self.drop_client(slot as usize);
+            }
+        }
+    }
+
+    /// Forgets a client whose flow ended, without telling it.
+    fn drop_client(&mut self, slot: usize) {
+        if let Some(client) = self.clients.try_remove(slot) {
+            self.wheel.cancel(client_key(slot));
+            self.tcp.release(client.tcp);
+        }
+    }
+}
+
+/// Entries that one turn may expire.
+const EXPIRY_BUDGET: u32 = 1_024;
+
+/// The wheel's keys: clients are even, connections to the function host odd.
+fn client_key(slot: usize) -> u32 {
+    (slot as u32) << 1
+}
+
+fn host_key(slot: usize) -> u32 {
+    (slot as u32) << 1 | 1
+}
+
+fn schedule(wheel: &mut TimerWheel, key: u32, a: Option<Moment>, b: Option<Moment>) {
+    match [a, b].into_iter().flatten().min() {
+        Some(at) => wheel.schedule(key, at),
+        None => wheel.cancel(key),
+    }
+}
+
+#[cfg(test)]
+mod tests;

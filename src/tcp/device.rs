@@ -59,10 +59,10 @@ impl PacketBuffer {
         self.gso_size
     }
 
-    /// Puts a packet made elsewhere into the buffer; one over 65,536 bytes is cut, which no packet is.
-    pub fn fill(&mut self, packet: &[u8]) {
-        let len = packet.len().min(self.bytes.len() - HEADROOM);
-        self.bytes[HEADROOM..HEADROOM + len].copy_from_slice(&packet[..len]);
+    /// Has a packet made elsewhere written into the buffer; `write` returns its length.
+    pub fn fill_with(&mut self, write: impl FnOnce(&mut [u8]) -> usize) {
+        let room = &mut self.bytes[HEADROOM..];
+        let len = write(room).min(room.len());
         self.len = len;
         self.gso_size = 0;
     }

@@ -168,6 +168,22 @@ impl TcpStage {
         }
     }
 
+    /// Counts off a connection whose socket somebody else still holds; it is not used again.
+    pub fn forget(&mut self) {
+        self.live = self.live.saturating_sub(1);
+    }
+
+    /// Answers a packet that no connection takes with the RST of RFC 9293 §3.10.7.1. Returns whether one lies in `out`.
+    pub fn refuse(&mut self, leg: Leg, packet: &[u8], now: Moment, out: &mut PacketBuffer) -> bool {
+        out.clear();
+        let v6 = packet.first().is_some_and(|version| version >> 4 == 6);
+        let (interface, device) = self.interface(Class::of(leg, v6));
+        let mut nobody = SocketSet::new(Vec::new());
+        let mut ports = device.with(Some(packet), out, 0);
+        interface.poll_ingress_single(instant(now), &mut ports, &mut nobody);
+        !out.is_empty()
+    }
+
     /// Connections in use.
     pub fn live(&self) -> usize {
         self.live
@@ -179,12 +195,7 @@ impl TcpStage {
         }
         self.live += 1;
         let set = self.pool.pop().unwrap_or_else(|| new_set(self.buffer));
-        let class = match (leg, v6) {
-            (Leg::Tunnel, _) => Class::Tunnel,
-            (Leg::Vpc, false) => Class::Vpc4,
-            (Leg::Vpc, true) => Class::Vpc6,
-        };
-        Some(Connection::new(set, class))
+        Some(Connection::new(set, Class::of(leg, v6)))
     }
 
     fn interface(&mut self, class: Class) -> (&mut Interface, &mut SlotDevice) {
@@ -203,6 +214,16 @@ enum Class {
     Vpc4,
     Vpc6,
     Tunnel,
+}
+
+impl Class {
+    fn of(leg: Leg, v6: bool) -> Self {
+        match (leg, v6) {
+            (Leg::Tunnel, _) => Self::Tunnel,
+            (Leg::Vpc, false) => Self::Vpc4,
+            (Leg::Vpc, true) => Self::Vpc6,
+        }
+    }
 }
 
 fn new_set(buffer: usize) -> SocketSet<'static> {

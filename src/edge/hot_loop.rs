@@ -1,0 +1,224 @@
+//! The hot loop: one worker, run to completion, nothing shared.
+//!
+//! A turn reads a burst from each device and from the tunnel's socket, gives every packet to the engine as it comes, lets
+//! the engine serve, and sends what lies in the tunnel's queue. The clock is read once per turn. Only when a whole turn
+//! found nothing to do does the worker wait, for packets, for the engine's next deadline, or for a command.
+//!
+//! A packet is never handed to another thread: a hop costs as much as everything else that is done to it.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, TryRecvError};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::clock::Clock;
+use super::tun::TunQueue;
+use super::udp::{self, Flushed, RECEIVE_BUFFER, Receipt, TunnelSocket};
+use crate::engine::{Engine, Output, Port};
+use crate::packet::VIRTIO_HEADER_LEN;
+use crate::time::Now;
+use crate::verdict::{Counters, Reason};
+
+/// Packets read from one device before the others have their turn.
+const BURST: usize = 64;
+/// Receives from the tunnel's socket in one turn; each may bring many frames.
+const TUNNEL_BURST: usize = 16;
+/// Longest wait without a deadline: a lost wake-up costs no more than this.
+const WAIT_LIMIT: Duration = Duration::from_secs(1);
+/// A packet of the largest size with its header.
+const PACKET_BUFFER: usize = VIRTIO_HEADER_LEN + 65_536 + 64;
+const WAKE: Token = Token(usize::MAX);
+
+/// Something for a worker to do between turns, with the engine at hand.
+pub type Command = Box<dyn FnOnce(&mut Engine, Now) + Send>;
+
+/// Reaches a worker from another thread.
+#[derive(Clone, Debug)]
+pub struct WorkerHandle {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+    counters: Arc<Counters>,
+}
+
+impl WorkerHandle {
+    /// Has the worker run `command` before its next turn. Returns whether it will: not if it has stopped or has too many
+    /// commands waiting.
+    pub fn run(&self, command: impl FnOnce(&mut Engine, Now) + Send + 'static) -> bool {
+        self.commands.try_send(Box::new(command)).is_ok() && self.waker.wake().is_ok()
+    }
+
+    /// Asks the worker something and waits for the answer, as long as `patience`.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        question: impl FnOnce(&mut Engine, Now) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (tx, rx) = crossbeam::channel::bounded(1);
+        let asked = self.run(move |engine, now| {
+            // Nobody waits any more: the answer is not wanted.
+            let _unwanted = tx.try_send(question(engine, now));
+        });
+        if asked { rx.recv_timeout(patience).ok() } else { None }
+    }
+
+    /// The worker's counters.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+}
+
+/// What a worker owns.
+pub struct Worker {
+    engine: Engine,
+    devices: Devices,
+    socket: TunnelSocket,
+    clock: Clock,
+    poll: Poll,
+    events: Events,
+    commands: Receiver<Command>,
+    busy_poll: bool,
+    buffer: Box<[u8]>,
+    tunnel_buffer: Box<[u8]>,
+    counters: Arc<Counters>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// Commands that may wait for a worker.
+    const COMMAND_LIMIT: usize = 64;
+
+    /// A worker over its queues of the devices and its own socket. `busy_poll`: spin instead of waiting.
+    ///
+    /// # Errors
+    /// When the poller cannot be set up.
+    pub fn new(
+        engine: Engine,
+        queues: Vec<(Port, TunQueue)>,
+        socket: TunnelSocket,
+        clock: Clock,
+        busy_poll: bool,
+    ) -> io::Result<(Self, WorkerHandle)> {
+        let poll = Poll::new()?;
+        for (index, (_, queue)) in queues.iter().enumerate() {
+            poll.registry().register(&mut SourceFd(&queue.as_raw_fd()), Token(index), Interest::READABLE)?;
+        }
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(queues.len()), interest)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let (tx, commands) = crossbeam::channel::bounded(Self::COMMAND_LIMIT);
+        let counters = Arc::clone(engine.counters());
+        let handle = WorkerHandle { commands: tx, waker, counters: Arc::clone(&counters) };
+        let worker = Self {
+            engine,
+            devices: Devices(queues),
+            socket,
+            clock,
+            poll,
+            events: Events::with_capacity(64),
+            commands,
+            busy_poll,
+            buffer: vec![0; PACKET_BUFFER].into_boxed_slice(),
+            tunnel_buffer: vec![0; RECEIVE_BUFFER].into_boxed_slice(),
+            counters,
+        };
+        Ok((worker, handle))
+    }
+
+    /// Turns until every handle is gone.
+    ///
+    /// # Errors
+    /// When waiting fails, which no traffic can cause.
+    pub fn run(mut self) -> io::Result<()> {
+        loop {
+            let now = self.clock.now();
+            let busy = self.turn(now);
+            if self.take_commands(now) {
+                return Ok(());
+            }
+            if !busy && !self.busy_poll {
+                self.wait(now)?;
+            }
+        }
+    }
+
+    /// One turn. Returns whether there may be more to do at once.
+    fn turn(&mut self, now: Now) -> bool {
+        self.engine.begin_turn(now);
+        let mut busy = false;
+        for index in 0..self.devices.0.len() {
+            busy |= self.receive_packets(index);
+        }
+        busy |= self.receive_frames();
+        busy |= self.engine.poll(&mut self.devices);
+        let flushed = udp::flush(self.engine.tunnel(), std::slice::from_ref(&self.socket), now.mono, &self.counters);
+        busy || flushed == Flushed::Sent
+    }
+
+    fn receive_packets(&mut self, index: usize) -> bool {
+        for received in 0..BURST {
+            let (port, queue) = &self.devices.0[index];
+            let port = *port;
+            match queue.recv(&mut self.buffer) {
+                Ok(len) => self.engine.handle_packet(port, &mut self.buffer[..len], &mut self.devices),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // Nothing more; or the device is going away, which the lab notices.
+                Err(_) => return received > 0,
+            }
+        }
+        true
+    }
+
+    fn receive_frames(&mut self) -> bool {
+        for received in 0..TUNNEL_BURST {
+            match self.socket.recv(&mut self.tunnel_buffer) {
+                Receipt::Payload { len, segment_size } => {
+                    let payload = &mut self.tunnel_buffer[..len];
+                    self.engine.handle_frames(payload, segment_size, &mut self.devices);
+                }
+                Receipt::Refused => self.counters.drop(Reason::TunnelUnreachable),
+                Receipt::Empty | Receipt::Failed(_) => return received > 0,
+            }
+        }
+        true
+    }
+
+    /// Runs waiting commands; returns whether nobody can send any more.
+    fn take_commands(&mut self, now: Now) -> bool {
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => command(&mut self.engine, now),
+                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Disconnected) => return true,
+            }
+        }
+    }
+
+    fn wait(&mut self, now: Now) -> io::Result<()> {
+        let until = self.engine.next_deadline().map_or(WAIT_LIMIT, |at| at.since(now.mono).min(WAIT_LIMIT));
+        match self.poll.poll(&mut self.events, Some(until)) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// The worker's queues, as the engine's way out.
+#[derive(Debug)]
+struct Devices(Vec<(Port, TunQueue)>);
+
+impl Output for Devices {
+    fn packet(&mut self, port: Port, buffer: &[u8]) -> bool {
+        let Some((_, queue)) = self.0.iter().find(|(known, _)| *known == port) else { return true };
+        // A device that is full says so; what it refuses otherwise it would refuse again.
+        !matches!(queue.send(buffer), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+    }
+}

@@ -1,0 +1,123 @@
+//! Who is calling, and whether they may: signatures and policies behind the Lambda API's door.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderValue, header};
+
+use super::Snapshot;
+use crate::lambda::{Access, ApiError, Authority, ConnectionInfo};
+use crate::policy::{Caller, Context, Permit, Policies, Request, authorize};
+use crate::sigv4::{self, Principal, PrincipalKind, RequestHead, SigV4Error, Verifier};
+use crate::time::Now;
+use crate::verdict::{Counters, Event};
+
+/// The endpoint's judgement, by the snapshot in force.
+pub(super) struct EndpointAuthority {
+    verifier: RefCell<Verifier>,
+    snapshot: Rc<RefCell<Arc<Snapshot>>>,
+    counters: Arc<Counters>,
+}
+
+impl EndpointAuthority {
+    pub(super) fn new(snapshot: Rc<RefCell<Arc<Snapshot>>>, counters: Arc<Counters>) -> Self {
+        let verifier = Verifier::new(&snapshot.borrow().topology.region, "lambda");
+        Self { verifier: RefCell::new(verifier), snapshot, counters }
+    }
+}
+
+/// A signature read from a head, and what policies may want to know of that head.
+pub(super) struct Pending {
+    signature: sigv4::Pending,
+    user_agent: Option<HeaderValue>,
+}
+
+/// A verified caller.
+pub(super) struct Verified {
+    principal: Arc<Principal>,
+    user_agent: Option<HeaderValue>,
+}
+
+impl Authority for EndpointAuthority {
+    type Pending = Pending;
+    type Caller = Verified;
+    type Permit = Permit;
+
+    fn begin(&self, head: &Parts, _: &ConnectionInfo, now: Now) -> Result<Pending, ApiError> {
+        let snapshot = self.snapshot.borrow();
+        let signature = self
+            .verifier
+            .borrow_mut()
+            .begin(&RequestHead::from_parts(head), &snapshot.keyring, now.unix)
+            .map_err(|error| refused(&error))?;
+        Ok(Pending { signature, user_agent: head.headers.get(header::USER_AGENT).cloned() })
+    }
+
+    fn finish(&self, pending: Pending, body_sha256: &[u8; 32], _: Now) -> Result<Verified, ApiError> {
+        let principal = pending.signature.finish(body_sha256).map_err(|error| refused(&error))?;
+        self.counters.count(Event::SignatureVerified);
+        Ok(Verified { principal, user_agent: pending.user_agent })
+    }
+
+    fn principal<'a>(&self, caller: &'a Verified) -> &'a str {
+        &caller.principal.arn
+    }
+
+    fn authorize(
+        &self,
+        caller: &Verified,
+        access: Access<'_>,
+        connection: &ConnectionInfo,
+        now: Now,
+    ) -> Result<Permit, ApiError> {
+        let snapshot = self.snapshot.borrow();
+        let topology = &snapshot.topology;
+        let context = Context {
+            source_vpce: Some(&topology.endpoint.id),
+            source_vpc: Some(&topology.vpc.id),
+            source_vpc_arn: Some(&snapshot.vpc_arn),
+            vpce_account: Some(&topology.account),
+            vpc_source_ip: Some(connection.client.ip()),
+            current_time: now.unix,
+            secure_transport: connection.is_secure,
+            user_agent: caller.user_agent.as_ref().and_then(|agent| agent.to_str().ok()),
+            requested_region: Some(&topology.region),
+            function_arn: access.function.map(|_| access.resource),
+            extra: &[],
+        };
+        let request = Request {
+            caller: policy_caller(&caller.principal),
+            action: access.action,
+            resource: access.resource,
+            context: &context,
+        };
+        let policies = Policies {
+            endpoint: &snapshot.endpoint_policy,
+            identity: snapshot.identity_policies(&caller.principal),
+            resource: access.function.and_then(|function| snapshot.function_policies.get(function)?.as_ref()),
+        };
+        match authorize(&policies, &request) {
+            Ok(permit) => {
+                self.counters.count(Event::PolicyAllowed);
+                Ok(permit)
+            }
+            Err(denial) => Err(ApiError::access_denied(&denial.message(&request), denial.reason())),
+        }
+    }
+}
+
+fn refused(error: &SigV4Error) -> ApiError {
+    ApiError::framework(error.status(), error.code(), &error.message(), error.reason())
+}
+
+fn policy_caller(principal: &Principal) -> Caller<'_> {
+    let (username, role_arn) = match &principal.kind {
+        PrincipalKind::User => (Some(principal.name.as_str()), None),
+        PrincipalKind::AssumedRole { role_arn, .. } => (None, Some(role_arn.as_str())),
+        PrincipalKind::Root => (None, None),
+    };
+    // AWS makes ids (`AIDA…`) up when it creates a user; the lab's identities have none.
+    Caller { arn: &principal.arn, account: &principal.account, user_id: None, username, role_arn }
+}

@@ -1,0 +1,149 @@
+//! How packets leave: to a device of the VPC, or sealed into the tunnel.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use etherparse::PacketBuilder;
+
+use super::Engine;
+use crate::packet::checksum::{ChecksumState, fill_partial};
+use crate::packet::{VIRTIO_HEADER_LEN, VirtioHeader, parse};
+use crate::tcp::{Leg, PacketBuffer};
+use crate::verdict::{Event, Verdict};
+
+/// A device of the VPC.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Port {
+    /// The eni of this index.
+    Eni(usize),
+    /// The VPC's router: the resolver, the way to the tunnel and from it.
+    Router,
+}
+
+/// Takes packets for devices.
+pub trait Output {
+    /// Writes a packet with its virtio-net header in front. `false` if the device cannot take it now: it is then offered
+    /// again, and nothing else before it.
+    fn packet(&mut self, port: Port, buffer: &[u8]) -> bool;
+}
+
+/// Packets that a device could not take yet. TCP above never learns of a loss here, so there must be none.
+#[derive(Debug, Default)]
+pub(super) struct Held(VecDeque<(Port, Vec<u8>)>);
+
+impl Held {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Engine {
+    /// Offers held packets again; returns whether all are gone.
+    pub(super) fn release_held(&mut self, output: &mut impl Output) -> bool {
+        while let Some((port, buffer)) = self.held.0.front() {
+            if !output.packet(*port, buffer) {
+                return false;
+            }
+            self.held.0.pop_front();
+        }
+        true
+    }
+
+    /// Emits everything a client's connection has to send. Returns whether nothing is left.
+    pub(super) fn emit_client(&mut self, slot: usize, output: &mut impl Output) -> bool {
+        loop {
+            let Some(client) = self.clients.get_mut(slot) else { return true };
+            if client.leg == Leg::Tunnel && !self.tunnel.has_room(usize::from(self.tunnel.inner_mtu())) {
+                self.tunnel_waiters.push(std::sync::Arc::clone(&client.ready));
+                return false;
+            }
+            if !self.tcp.poll_egress(&mut client.tcp, self.now.mono, &mut self.out) {
+                return true;
+            }
+            let (flow, leg) = (client.flow, client.leg);
+            self.emit_for_flow(flow, leg, output);
+            if !self.held.is_empty() {
+                if let Some(client) = self.clients.get(slot) {
+                    client.ready.mark();
+                }
+                return false;
+            }
+        }
+    }
+
+    /// Sends the packet in `self.out`, which belongs to a flow of an eni.
+    pub(super) fn emit_for_flow(&mut self, flow: crate::flow::FlowId, leg: Leg, output: &mut impl Output) {
+        let gso_size = self.out.gso_size();
+        let Ok(view) = parse(self.out.packet()) else {
+            debug_assert!(false, "smoltcp emits packets");
+            return;
+        };
+        let meta = *view.meta();
+        let offloaded = leg == Leg::Vpc && self.offload;
+        if offloaded {
+            fill_partial(self.out.packet_mut(), &meta);
+        }
+        let state = if offloaded { ChecksumState::Partial } else { ChecksumState::Complete };
+        let header = if offloaded { VirtioHeader::for_tcp(&meta, Some(gso_size)) } else { VirtioHeader::default() };
+        let verdict = self.eni.egress(flow, self.out.packet_mut(), &meta, state, self.now, &self.counters);
+        if let Verdict::Deny(_) = verdict {
+            return;
+        }
+        match leg {
+            Leg::Vpc => {
+                let port = Port::Eni(self.eni.eni_of(meta.tuple().src()).unwrap_or(0));
+                self.write(port, &header, output);
+            }
+            Leg::Tunnel => self.seal(),
+        }
+    }
+
+    /// Finishes a TCP packet of smoltcp's for the VPC's device and returns the header that goes with it.
+    pub(super) fn finish_for_vpc(&mut self) -> VirtioHeader {
+        let meta = parse(self.out.packet()).map(|view| *view.meta());
+        match meta {
+            Ok(meta) if self.offload => {
+                fill_partial(self.out.packet_mut(), &meta);
+                VirtioHeader::for_tcp(&meta, None)
+            }
+            _ => VirtioHeader::default(),
+        }
+    }
+
+    /// Writes the packet in `self.out` to a device.
+    pub(super) fn write(&mut self, port: Port, header: &VirtioHeader, output: &mut impl Output) {
+        self.counters.count(Event::PacketsTx);
+        self.counters.add(Event::BytesTx, self.out.packet().len() as u64);
+        write(&mut self.out, port, header, output, &mut self.held);
+    }
+
+    /// Seals the packet in `self.out` into the tunnel. What the path drops is counted by the tunnel.
+    pub(super) fn seal(&mut self) {
+        let _counted = self.tunnel.send(0, self.out.packet(), self.now.mono, &self.counters);
+    }
+}
+
+/// Makes a datagram in `out`; returns whether it fits one packet and both ends are of one family.
+pub(super) fn datagram(out: &mut PacketBuffer, from: SocketAddr, to: SocketAddr, payload: &[u8]) -> bool {
+    const HOP_LIMIT: u8 = 64;
+    let builder = match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => PacketBuilder::ipv4(from.octets(), to.octets(), HOP_LIMIT),
+        (IpAddr::V6(from), IpAddr::V6(to)) => PacketBuilder::ipv6(from.octets(), to.octets(), HOP_LIMIT),
+        _ => return false,
+    };
+    let builder = builder.udp(from.port(), to.port());
+    out.fill_with(|room| {
+        let mut rest = &mut *room;
+        let len = builder.size(payload.len());
+        if builder.write(&mut rest, payload).is_ok() { len } else { 0 }
+    });
+    !out.is_empty()
+}
+
+fn write(out: &mut PacketBuffer, port: Port, header: &VirtioHeader, output: &mut impl Output, held: &mut Held) {
+    let buffer = out.with_room(VIRTIO_HEADER_LEN);
+    buffer[..VIRTIO_HEADER_LEN].copy_from_slice(&header.emit());
+    if !held.is_empty() || !output.packet(port, buffer) {
+        held.0.push_back((port, buffer.to_vec()));
+    }
+}

@@ -1,0 +1,77 @@
+//! Packets that only pass: the VPC's router between its hosts and the tunnel.
+//!
+//! What an AWS virtual private gateway does with them: hop limit, MSS clamped to the tunnel (it neither fragments nor sends
+//! fragmentation-needed), super-segments cut to the tunnel's MTU before they are sealed.
+
+use super::Engine;
+use super::egress::{Output, Port};
+use crate::packet::checksum::ChecksumState;
+use crate::packet::{GsoType, PacketMeta, Segmenter, VirtioHeader, clamp_mss, complete_checksum, decrement_hop_limit};
+use crate::tunnel::mtu::{mss_ipv4, mss_ipv6};
+use crate::verdict::{Event, Reason};
+
+impl Engine {
+    /// Sends a packet of a VPC host into the tunnel.
+    pub(super) fn forward_to_tunnel(&mut self, packet: &mut [u8], meta: &PacketMeta, header: &VirtioHeader) {
+        let mut meta = *meta;
+        if let Err(reason) = self.pass(packet, &mut meta, header.checksum_state()) {
+            return self.counters.drop(reason);
+        }
+        let forwarded = match header.gso_type {
+            GsoType::None => self.seal_whole(packet, header),
+            _ => self.seal_segments(packet, &meta, header),
+        };
+        match forwarded {
+            Ok(()) => self.counters.count(Event::Forwarded),
+            Err(reason) => self.counters.drop(reason),
+        }
+    }
+
+    /// Hands a packet that came out of the tunnel to a VPC host.
+    pub(super) fn forward_to_vpc(&mut self, packet: &mut [u8], meta: &PacketMeta, output: &mut impl Output) {
+        let mut meta = *meta;
+        if let Err(reason) = self.pass(packet, &mut meta, ChecksumState::Complete) {
+            return self.counters.drop(reason);
+        }
+        self.counters.count(Event::Forwarded);
+        self.out.fill_with(|room| {
+            room[..packet.len()].copy_from_slice(packet);
+            packet.len()
+        });
+        self.write(Port::Router, &VirtioHeader::default(), output);
+    }
+
+    fn pass(&mut self, packet: &mut [u8], meta: &mut PacketMeta, state: ChecksumState) -> Result<(), Reason> {
+        decrement_hop_limit(packet, meta)?;
+        let mtu = self.tunnel.inner_mtu();
+        let mss = if meta.tuple().is_v6() { mss_ipv6(mtu) } else { mss_ipv4(mtu) };
+        if clamp_mss(packet, meta, state, mss) {
+            self.counters.count(Event::MssClamped);
+        }
+        Ok(())
+    }
+
+    /// What the tunnel drops it has counted itself.
+    fn seal_whole(&mut self, packet: &mut [u8], header: &VirtioHeader) -> Result<(), Reason> {
+        complete_checksum(&mut header.clone(), packet)?;
+        let _counted = self.tunnel.send(0, packet, self.now.mono, &self.counters);
+        Ok(())
+    }
+
+    fn seal_segments(&mut self, packet: &[u8], meta: &PacketMeta, header: &VirtioHeader) -> Result<(), Reason> {
+        let mut segments = Segmenter::new(packet, meta, header)?;
+        let largest = segments.packet_len_max();
+        if largest > usize::from(self.tunnel.inner_mtu()) {
+            return Err(Reason::TunnelMtuExceeded);
+        }
+        while segments.remaining() > 0 {
+            let mut grant = self.tunnel.grant(largest).ok_or(Reason::TunnelQueueFull)?;
+            match segments.emit_next(&mut grant) {
+                Ok(Some(len)) => grant.truncate(len),
+                _ => break,
+            }
+            let _counted = grant.send(0, self.now.mono, &self.counters);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! What becomes of a packet that arrives, from the VPC or out of the tunnel.
+
+use std::net::SocketAddr;
+
+use super::client::Client;
+use super::egress::{Output, Port};
+use super::ready::Task;
+use super::routes::Destination;
+use super::{Engine, host_key};
+use crate::dns::{Answer, View};
+use crate::eni::{Ingress, Origin};
+use crate::flow::FlowId;
+use crate::packet::checksum::verify_transport;
+use crate::packet::{PacketMeta, Protocol, TcpFlags, VirtioHeader, parse};
+use crate::tcp::Leg;
+use crate::tunnel::{Received, batch};
+use crate::verdict::{Event, Reason};
+
+/// Where DNS is served.
+const DNS_PORT: u16 = 53;
+
+impl Engine {
+    /// Takes a packet with its virtio-net header, as read from a device. Its bytes may be changed.
+    pub fn handle_packet(&mut self, port: Port, buffer: &mut [u8], output: &mut impl Output) {
+        let parsed = VirtioHeader::parse(buffer).and_then(|(header, packet)| {
+            let meta = *parse(packet)?.meta();
+            header.verify(&meta)?;
+            if header.is_unverified() && !verify_transport(packet, &meta) {
+                return Err(Reason::PacketChecksum);
+            }
+            Ok((header, meta))
+        });
+        let (header, meta) = match parsed {
+            Ok(parsed) => parsed,
+            Err(reason) => return self.counters.drop(reason),
+        };
+        self.counters.count(Event::PacketsRx);
+        self.counters.add(Event::BytesRx, meta.len() as u64);
+        let packet = &mut buffer[crate::packet::VIRTIO_HEADER_LEN..][..meta.len()];
+        let destination = self.routes.destination(meta.tuple().dst());
+        match (port, destination) {
+            (Port::Eni(_), Destination::Eni) => self.toward_eni(Origin::Vpc, packet, &meta, &header, output),
+            // The eni answers only for itself (source/destination check), and the router never for an eni.
+            (Port::Eni(_), _) | (Port::Router, Destination::Eni) => self.counters.drop(Reason::CannotRoute),
+            (Port::Router, _) if !self.routes.may_come_from_vpc(meta.tuple().src()) => {
+                self.counters.drop(Reason::CannotRoute);
+            }
+            (Port::Router, Destination::Resolver(view)) => self.resolve(view, Leg::Vpc, packet, &meta, output),
+            (Port::Router, Destination::OnPremises) => self.forward_to_tunnel(packet, &meta, &header),
+            (Port::Router, Destination::Vpc | Destination::Service | Destination::Nowhere) => {
+                self.counters.drop(Reason::CannotRoute);
+            }
+        }
+    }
+
+    /// Takes what the tunnel's socket received: one frame, or several of `segment_size` bytes.
+    pub fn handle_frames(&mut self, payload: &mut [u8], segment_size: usize, output: &mut impl Output) {
+        for frame in batch::frames(payload, segment_size) {
+            if let Received::Packet { packet, .. } = self.tunnel.handle_frame(frame, self.now.mono, &self.counters) {
+                // The borrow of the tunnel ends here: the packet lies in the caller's buffer.
+                self.out_of_tunnel(packet, output);
+            }
+        }
+    }
+
+    fn out_of_tunnel(&mut self, packet: &mut [u8], output: &mut impl Output) {
+        let meta = match parse(packet) {
+            Ok(view) if verify_transport(view.bytes(), view.meta()) => *view.meta(),
+            Ok(_) => return self.counters.drop(Reason::PacketChecksum),
+            Err(reason) => return self.counters.drop(reason),
+        };
+        if !self.routes.may_come_from_tunnel(meta.tuple().src()) {
+            return self.counters.drop(Reason::CannotRoute);
+        }
+        let whole = VirtioHeader::default();
+        match self.routes.destination(meta.tuple().dst()) {
+            Destination::Eni => self.toward_eni(Origin::Tunnel, packet, &meta, &whole, output),
+            Destination::Service => self.toward_host_connection(packet, &meta),
+            Destination::Resolver(view) => self.resolve(view, Leg::Tunnel, packet, &meta, output),
+            Destination::Vpc => self.forward_to_vpc(packet, &meta, output),
+            Destination::OnPremises | Destination::Nowhere => self.counters.drop(Reason::CannotRoute),
+        }
+    }
+
+    fn toward_eni(
+        &mut self,
+        origin: Origin,
+        packet: &mut [u8],
+        meta: &PacketMeta,
+        header: &VirtioHeader,
+        output: &mut impl Output,
+    ) {
+        let leg = match origin {
+            Origin::Vpc => Leg::Vpc,
+            Origin::Tunnel => Leg::Tunnel,
+        };
+        match self.eni.ingress(origin, packet, meta, header, self.now, &self.counters) {
+            Ingress::Deliver { flow, .. } => self.deliver(flow, leg, packet, meta, output),
+            Ingress::Reset(_) => self.refuse(leg, packet, meta, output),
+            Ingress::Drop(_) => {}
+        }
+    }
+
+    /// Gives an allowed packet to its connection, which is made if this is a flow's first.
+    fn deliver(&mut self, flow: FlowId, leg: Leg, packet: &mut [u8], meta: &PacketMeta, output: &mut impl Output) {
+        let slot = match self.eni.owner(flow) {
+            Some(slot) => slot as usize,
+            None => match self.open_client(flow, leg, meta) {
+                Some(slot) => slot,
+                None => return,
+            },
+        };
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        if meta.tcp_flags().contains(TcpFlags::RST) {
+            self.counters.count(Event::TcpResetRx);
+        }
+        client.ready.mark();
+        if self.tcp.ingress(&mut client.tcp, packet, self.now.mono, &mut self.out) {
+            self.emit_for_flow(flow, leg, output);
+        }
+    }
+
+    fn open_client(&mut self, flow: FlowId, leg: Leg, meta: &PacketMeta) -> Option<usize> {
+        let local = meta.tuple().dst_socket();
+        let Some(tcp) = self.tcp.listen(leg, local) else {
+            self.counters.drop(Reason::TcpSocketLimit);
+            self.eni.forget(flow, self.now);
+            return None;
+        };
+        let entry = self.clients.vacant_entry();
+        let slot = entry.key();
+        let ready = self.ready.waker(Task::Client(slot));
+        let handler = self.serving.handler(meta.tuple().src_socket(), local);
+        entry.insert(Client::new(tcp, flow, leg, ready, &self.tls, handler, self.now.mono));
+        // The slab is bounded by the flow table's 32-bit number of flows.
+        self.eni.own(flow, slot as u32);
+        Some(slot)
+    }
+
+    /// Answers with RST, where a setting says so.
+    fn refuse(&mut self, leg: Leg, packet: &[u8], meta: &PacketMeta, output: &mut impl Output) {
+        if !self.tcp.refuse(leg, packet, self.now.mono, &mut self.out) {
+            return;
+        }
+        self.counters.count(Event::TcpResetTx);
+        match leg {
+            Leg::Vpc => {
+                let header = self.finish_for_vpc();
+                let port = Port::Eni(self.eni.eni_of(meta.tuple().dst()).unwrap_or(0));
+                self.write(port, &header, output);
+            }
+            Leg::Tunnel => self.seal(),
+        }
+    }
+
+    fn toward_host_connection(&mut self, packet: &mut [u8], meta: &PacketMeta) {
+        let tuple = meta.tuple();
+        let slot = (tuple.protocol == Protocol::TCP && tuple.src_socket() == self.serving.host_address())
+            .then(|| self.host_ports.slot_of(tuple.dst_socket().port()))
+            .flatten();
+        let Some(host) = slot.and_then(|slot| self.hosts.get_mut(slot)) else {
+            return self.counters.drop(Reason::FlowUnknown);
+        };
+        host.ready.mark();
+        let answered = self.tcp.ingress(&mut host.tcp.borrow_mut(), packet, self.now.mono, &mut self.out);
+        if answered {
+            self.seal();
+        }
+    }
+
+    /// Emits everything a connection to the function host has to send. Returns whether nothing is left.
+    pub(super) fn emit_host(&mut self, slot: usize) -> bool {
+        loop {
+            let Some(host) = self.hosts.get_mut(slot) else { return true };
+            if !self.tunnel.has_room(usize::from(self.tunnel.inner_mtu())) {
+                self.tunnel_waiters.push(std::sync::Arc::clone(&host.ready));
+                self.wheel.cancel(host_key(slot));
+                return false;
+            }
+            if !self.tcp.poll_egress(&mut host.tcp.borrow_mut(), self.now.mono, &mut self.out) {
+                return true;
+            }
+            self.seal();
+        }
+    }
+
+    fn resolve(&mut self, view: View, leg: Leg, packet: &[u8], meta: &PacketMeta, output: &mut impl Output) {
+        let tuple = meta.tuple();
+        if tuple.protocol != Protocol::UDP || tuple.dst_socket().port() != DNS_PORT {
+            return self.counters.drop(Reason::ProtocolUnsupported);
+        }
+        let query = &packet[meta.payload_offset()..][..meta.payload_len()];
+        match self.resolver.answer(view, query, tuple.src(), self.now.mono, &mut self.dns_answer) {
+            Answer::Sent(event) => {
+                self.counters.count(event);
+                self.reply_udp(tuple.dst_socket(), tuple.src_socket(), leg, output);
+            }
+            Answer::Refused(reason) => {
+                self.counters.drop(reason);
+                self.reply_udp(tuple.dst_socket(), tuple.src_socket(), leg, output);
+            }
+            Answer::Dropped(reason) => self.counters.drop(reason),
+        }
+    }
+
+    /// Sends `self.dns_answer` as a datagram.
+    fn reply_udp(&mut self, from: SocketAddr, to: SocketAddr, leg: Leg, output: &mut impl Output) {
+        if !super::egress::datagram(&mut self.out, from, to, &self.dns_answer) {
+            return;
+        }
+        match leg {
+            Leg::Vpc => self.write(Port::Router, &VirtioHeader::default(), output),
+            Leg::Tunnel => self.seal(),
+        }
+    }
+}

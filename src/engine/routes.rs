@@ -1,0 +1,91 @@
+//! Where a packet is going: the VPC's route tables as far as the endpoint's side of them is concerned.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use crate::config::Topology;
+use crate::dns::View;
+
+/// What a destination address belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Destination {
+    /// One of the endpoint's enis.
+    Eni,
+    /// The resolver, which answers in this view.
+    Resolver(View),
+    /// The Lambda service's own address inside the tunnel: answers of the function host.
+    Service,
+    /// A host on-premises, behind the tunnel.
+    OnPremises,
+    /// A host in the VPC.
+    Vpc,
+    /// No route leads there: the VPC has no internet gateway.
+    Nowhere,
+}
+
+/// The routes, from one topology.
+#[derive(Clone, Debug)]
+pub(super) struct Routes {
+    enis: Vec<IpAddr>,
+    resolver: Ipv4Addr,
+    inbound_endpoint: Option<Ipv4Addr>,
+    service: Ipv4Addr,
+    vpc: Ipv4Net,
+    vpc6: Option<Ipv6Net>,
+    on_premises: Ipv4Net,
+    on_premises6: Option<Ipv6Net>,
+    gateway_inside: Ipv4Addr,
+}
+
+impl Routes {
+    pub(super) fn new(topology: &Topology) -> Self {
+        let enis = &topology.endpoint.enis;
+        let addresses = enis.iter().flat_map(|eni| [Some(IpAddr::V4(eni.ipv4)), eni.ipv6.map(IpAddr::V6)]);
+        Self {
+            enis: addresses.flatten().collect(),
+            resolver: topology.vpc.resolver(),
+            inbound_endpoint: topology.vpc.inbound_endpoint,
+            service: topology.tunnel.aws_inside(),
+            vpc: topology.vpc.cidr,
+            vpc6: topology.vpc.cidr6,
+            on_premises: topology.on_premises.cidr,
+            on_premises6: topology.on_premises.cidr6,
+            gateway_inside: topology.tunnel.customer_inside(),
+        }
+    }
+
+    /// The enis' addresses.
+    pub(super) fn enis(&self) -> &[IpAddr] {
+        &self.enis
+    }
+
+    #[inline]
+    pub(super) fn destination(&self, address: IpAddr) -> Destination {
+        if self.enis.contains(&address) {
+            return Destination::Eni;
+        }
+        match address {
+            IpAddr::V4(a) if a == self.service => Destination::Service,
+            IpAddr::V4(a) if a == self.resolver => Destination::Resolver(View::Vpc),
+            IpAddr::V4(a) if Some(a) == self.inbound_endpoint => Destination::Resolver(View::OnPremises),
+            IpAddr::V4(a) if self.on_premises.contains(&a) => Destination::OnPremises,
+            IpAddr::V4(a) if self.vpc.contains(&a) => Destination::Vpc,
+            IpAddr::V6(a) if self.on_premises6.is_some_and(|net| net.contains(&a)) => Destination::OnPremises,
+            IpAddr::V6(a) if self.vpc6.is_some_and(|net| net.contains(&a)) => Destination::Vpc,
+            _ => Destination::Nowhere,
+        }
+    }
+
+    /// Whether a packet that came out of the tunnel may carry this source: the other end sends only for its own network.
+    #[inline]
+    pub(super) fn may_come_from_tunnel(&self, source: IpAddr) -> bool {
+        matches!(self.destination(source), Destination::OnPremises) || source == IpAddr::V4(self.gateway_inside)
+    }
+
+    /// Whether a packet from the VPC may carry this source.
+    #[inline]
+    pub(super) fn may_come_from_vpc(&self, source: IpAddr) -> bool {
+        matches!(self.destination(source), Destination::Vpc)
+    }
+}

@@ -1,0 +1,168 @@
+//! A request's way to the function host and back: the Lambda API over what the engine has.
+
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+
+use super::authority::EndpointAuthority;
+use super::host::{HostBody as PooledBody, HostFailure, HostPool};
+use super::ready::TaskWaker;
+use super::timers::{Deadline, Timers};
+use crate::http::Handler;
+use crate::lambda::{
+    ConnectionInfo, FunctionHost, HostBody, HostError, HostRequest, HostResponse, ResponseBody, Service, ServiceParts,
+};
+use crate::tcp::{Connection, Leg, TcpStage};
+use crate::time::{Moment, Now, TurnClock};
+
+/// Bodies of answers.
+pub(super) type ServiceBody = ResponseBody;
+type EndpointService = Service<TunnelHost, EndpointAuthority>;
+
+/// The service and what runs beside its requests.
+pub(super) struct Serving {
+    service: Rc<EndpointService>,
+    clock: Rc<TurnClock>,
+    /// Event invocations under way. Bounded by the event queue.
+    events: FuturesUnordered<Pin<Box<dyn Future<Output = ()>>>>,
+    ready: Arc<TaskWaker>,
+    enis: Vec<IpAddr>,
+    inside: IpAddr,
+    host: SocketAddr,
+}
+
+impl Serving {
+    pub(super) fn new(
+        parts: ServiceParts<TunnelHost, EndpointAuthority>,
+        ready: Arc<TaskWaker>,
+        enis: Vec<IpAddr>,
+        inside: IpAddr,
+        host: SocketAddr,
+    ) -> Self {
+        let clock = Rc::clone(&parts.clock);
+        Self { service: Rc::new(Service::new(parts)), clock, events: FuturesUnordered::new(), ready, enis, inside, host }
+    }
+
+    /// Tells the time of this turn.
+    pub(super) fn set_time(&self, now: Now) {
+        self.clock.set(now);
+    }
+
+    /// The service, to be given new snapshots.
+    pub(super) fn service(&self) -> &EndpointService {
+        &self.service
+    }
+
+    /// Serves the requests of one connection.
+    pub(super) fn handler(&self, client: SocketAddr, endpoint: SocketAddr) -> Handler<ServiceBody> {
+        let eni = self.enis.iter().position(|eni| *eni == endpoint.ip()).unwrap_or(0);
+        let connection = Rc::new(ConnectionInfo { client, endpoint, eni, is_secure: true });
+        let service = Rc::clone(&self.service);
+        Rc::new(move |request| {
+            let (service, connection) = (Rc::clone(&service), Rc::clone(&connection));
+            Box::pin(async move { service.handle(&connection, request).await })
+        })
+    }
+
+    /// Begins a connection to the function host from `port`.
+    pub(super) fn connect(&self, tcp: &mut TcpStage, port: u16) -> Option<Connection> {
+        tcp.connect(Leg::Tunnel, SocketAddr::new(self.inside, port), self.host)
+    }
+
+    /// Where the function host is.
+    pub(super) fn host_address(&self) -> SocketAddr {
+        self.host
+    }
+
+    /// Begins the Event invocations that are due.
+    pub(super) fn start_due_events(&mut self) {
+        let mut started = false;
+        while let Some(queued) = self.service.poll_event() {
+            let service = Rc::clone(&self.service);
+            self.events.push(Box::pin(async move { service.deliver(queued).await }));
+            started = true;
+        }
+        if started {
+            self.drive_events();
+        }
+    }
+
+    /// Goes on with Event invocations under way.
+    pub(super) fn drive_events(&mut self) {
+        let waker = self.ready.waker();
+        let mut cx = Context::from_waker(&waker);
+        while let Poll::Ready(Some(())) = self.events.poll_next_unpin(&mut cx) {}
+    }
+
+    /// When an Event invocation is due.
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        Some(self.service.next_deadline()).filter(|at| *at != Moment::NEVER)
+    }
+}
+
+/// The function host behind the tunnel.
+pub(super) struct TunnelHost {
+    pool: HostPool,
+    timers: Timers,
+    authority: String,
+}
+
+impl TunnelHost {
+    pub(super) fn new(pool: HostPool, timers: Timers, host: SocketAddr) -> Self {
+        Self { pool, timers, authority: host.to_string() }
+    }
+}
+
+impl FunctionHost for TunnelHost {
+    async fn invoke(&self, request: HostRequest) -> Result<HostResponse, HostError> {
+        let http = request.to_http(&self.authority).map(Full::new);
+        let response = self.pool.send(http, request.give_up).await.map_err(host_error)?;
+        let (head, incoming) = response.into_parts();
+        let body = TimedBody { incoming, deadline: Box::pin(self.timers.at(request.give_up)) };
+        Ok(HostResponse::new(head.status.as_u16(), &head.headers, HostBody::Stream(Box::pin(body))))
+    }
+}
+
+fn host_error(failure: HostFailure) -> HostError {
+    match failure {
+        HostFailure::Unreachable => HostError::Unreachable,
+        HostFailure::Broken => HostError::Interrupted,
+        HostFailure::TimedOut => HostError::TimedOut,
+        HostFailure::TooManyPending => HostError::TooManyPending,
+    }
+}
+
+/// The host's body, which ends in an error when its time is up.
+struct TimedBody {
+    incoming: PooledBody,
+    deadline: Pin<Box<Deadline>>,
+}
+
+impl Body for TimedBody {
+    type Data = Bytes;
+    type Error = HostError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HostError>>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(|_| HostError::Interrupted))),
+            Poll::Pending => this.deadline.as_mut().poll(cx).map(|()| Some(Err(HostError::TimedOut))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

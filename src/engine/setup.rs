@@ -1,0 +1,242 @@
+//! What an engine is made from: a snapshot of the configuration, which may be replaced, and what stays for its life.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::authority::EndpointAuthority;
+use super::client::ClientLimits;
+use super::host::{HostPool, PortTable};
+use super::ready::{ReadyQueue, Task};
+use super::routes::Routes;
+use super::serve::{Serving, TunnelHost};
+use super::timers::Timers;
+use super::{Engine, Held};
+use crate::config::{PathProfile, PolicyText, Topology};
+use crate::dns::Resolver;
+use crate::eni::EniStage;
+use crate::flow::{FlowSeed, TimerWheel};
+use crate::lambda::{AccessLog, Catalog, CodeSummary, EventQueueLimits, ServiceParts};
+use crate::policy::{Fault, ParseOptions, Policy, PolicyKind};
+use crate::sigv4::{Keyring, Principal};
+use crate::tcp::{PacketBuffer, TcpSetup, TcpStage};
+use crate::time::{Now, TurnClock, UnixTime};
+use crate::tls::ServerSetup;
+use crate::tunnel::keys::SaPair;
+use crate::tunnel::path::Link;
+use crate::tunnel::{Side, TunnelEnd};
+use crate::verdict::Counters;
+
+/// A configuration in force: immutable, shared by all workers, replaced as a whole.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Numbers snapshots; flows judged under an older one are judged again.
+    pub epoch: u64,
+    /// What it was made from.
+    pub topology: Arc<Topology>,
+    /// Who may sign.
+    pub keyring: Keyring,
+    /// The functions.
+    pub catalog: Arc<Catalog>,
+    pub(super) endpoint_policy: Policy,
+    pub(super) function_policies: Vec<Option<Policy>>,
+    pub(super) vpc_arn: String,
+    identity_policies: HashMap<String, Vec<Policy>>,
+}
+
+/// A policy document that AWS would refuse.
+#[derive(Debug)]
+pub struct PolicyFaults {
+    /// The document.
+    pub document: PolicyText,
+    /// Everything wrong with it.
+    pub faults: Vec<Fault>,
+}
+
+impl std::fmt::Display for PolicyFaults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (i, fault) in self.faults.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "\n" };
+            write!(f, "{separator}{}:{}:{}: {}", self.document.origin, fault.line, fault.column, fault.message)?;
+            if let Some(help) = &fault.help {
+                write!(f, "\n  help: {help}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    /// Compiles the policies of a topology. `lenient` accepts forms that AWS refuses but people paste. `code` gives size
+    /// and hash of a function's code, if known.
+    ///
+    /// # Errors
+    /// Every document with faults.
+    pub fn new(
+        epoch: u64,
+        topology: Arc<Topology>,
+        keyring: Keyring,
+        lenient: bool,
+        now: UnixTime,
+        code: impl Fn(usize) -> Option<CodeSummary>,
+    ) -> Result<Self, Vec<PolicyFaults>> {
+        let mut faults = Vec::new();
+        let mut parse = |kind, document: &PolicyText| {
+            Policy::parse_with(kind, &document.text, ParseOptions { lenient })
+                .map_err(|found| faults.push(PolicyFaults { document: document.clone(), faults: found }))
+                .ok()
+        };
+        let endpoint_policy = match &topology.endpoint.policy {
+            Some(document) => parse(PolicyKind::Endpoint, document),
+            None => Some(Policy::full_access()),
+        };
+        let mut identity_policies = HashMap::new();
+        for identity in &topology.identities {
+            let policies: Vec<_> =
+                identity.policies.iter().filter_map(|document| parse(PolicyKind::Identity, document)).collect();
+            identity_policies.insert(identity.arn.clone(), policies);
+        }
+        let function_policies = topology
+            .functions
+            .iter()
+            .map(|function| function.policy.as_ref().and_then(|document| parse(PolicyKind::Resource, document)))
+            .collect();
+        let Some(endpoint_policy) = endpoint_policy.filter(|_| faults.is_empty()) else { return Err(faults) };
+        let vpc_arn = format!(
+            "arn:{}:ec2:{}:{}:vpc/{}",
+            topology.partition, topology.region, topology.account, topology.vpc.id
+        );
+        let catalog = Arc::new(Catalog::new(&topology, now, code));
+        Ok(Self {
+            epoch,
+            topology,
+            keyring,
+            catalog,
+            endpoint_policy,
+            function_policies,
+            vpc_arn,
+            identity_policies,
+        })
+    }
+
+    /// The identity policies of a caller. Somebody without any may do nothing.
+    pub(super) fn identity_policies(&self, principal: &Principal) -> &[Policy] {
+        self.identity_policies.get(&principal.arn).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What one worker's engine is made of.
+pub struct EngineSetup {
+    /// The configuration to begin with.
+    pub snapshot: Arc<Snapshot>,
+    /// This worker's number, from 0.
+    pub worker: usize,
+    /// How many there are.
+    pub workers: usize,
+    /// Certificate and protocols.
+    pub tls: ServerSetup,
+    /// This worker's security associations.
+    pub sa: SaPair,
+    /// The emulated path.
+    pub path: PathProfile,
+    /// The path's rate toward the customer, shared by all workers.
+    pub link: Arc<Link>,
+    /// This worker's counters.
+    pub counters: Arc<Counters>,
+    /// Where access records go.
+    pub log: Rc<dyn AccessLog>,
+    /// Random bytes, this worker's own.
+    pub seed: [u8; 32],
+    /// Whether the devices of the VPC segment and finish checksums.
+    pub offload: bool,
+    /// The time.
+    pub now: Now,
+}
+
+impl std::fmt::Debug for EngineSetup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineSetup").field("worker", &self.worker).field("workers", &self.workers).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine with nothing connected.
+    pub fn new(setup: EngineSetup) -> Self {
+        let EngineSetup { snapshot, worker, workers, tls, sa, path, link, counters, log, seed, offload, now } = setup;
+        let topology = Arc::clone(&snapshot.topology);
+        let settings = &topology.endpoint.settings;
+        let routes = Routes::new(&topology);
+        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| seed[at + i]));
+        let tunnel =
+            TunnelEnd::new(Side::Aws, std::slice::from_ref(&sa), topology.tunnel.replay_window, &path, link, word(0));
+        let inside = IpAddr::V4(topology.tunnel.aws_inside());
+        let mut addresses = routes.enis().to_vec();
+        addresses.push(inside);
+        let tcp = TcpStage::new(&TcpSetup {
+            addresses,
+            offload,
+            vpc_mtu: usize::from(settings.mtu),
+            tunnel_mtu: usize::from(tunnel.inner_mtu()),
+            buffer: settings.tcp_buffer,
+            limit: settings.flow_limit as usize,
+            seed: word(8),
+        });
+        let timers = Timers::default();
+        let ready = ReadyQueue::default();
+        let host_pool = HostPool::new(timers.clone());
+        let current = Rc::new(RefCell::new(Arc::clone(&snapshot)));
+        let host = topology.on_premises.function_host;
+        let parts = ServiceParts {
+            host: TunnelHost::new(host_pool.clone(), timers.clone(), host),
+            authority: EndpointAuthority::new(Rc::clone(&current), Arc::clone(&counters)),
+            catalog: Arc::clone(&snapshot.catalog),
+            clock: Rc::new(TurnClock::new(now)),
+            counters: Arc::clone(&counters),
+            log,
+            seed,
+            event_limits: EventQueueLimits::default(),
+        };
+        let events = ready.waker(Task::Events);
+        let serving = Serving::new(parts, events, routes.enis().to_vec(), inside, host);
+        let eni = EniStage::new(&topology, snapshot.epoch, FlowSeed([word(16), word(24)]), now);
+        Self {
+            now,
+            eni,
+            tcp,
+            tls,
+            clients: Slab::new(),
+            client_limits: ClientLimits::from(settings),
+            hosts: Slab::new(),
+            host_ports: PortTable::new(worker, workers),
+            host_pool,
+            timers,
+            wheel: TimerWheel::with_capacity(1_024),
+            ready,
+            tunnel,
+            tunnel_waiters: Vec::new(),
+            resolver: Resolver::new(&topology),
+            serving,
+            current,
+            counters,
+            offload,
+            routes,
+            out: PacketBuffer::default(),
+            held: Held::default(),
+            dns_answer: Vec::new(),
+        }
+    }
+
+    /// Puts another snapshot in force. Known flows are judged again when their next packet comes; a tracked flow outlives
+    /// the security-group rule that let it in, as on AWS. Addresses, the tunnel and TLS stay as they are.
+    pub fn update(&mut self, snapshot: &Arc<Snapshot>) {
+        self.eni.update(&snapshot.topology, snapshot.epoch);
+        self.client_limits = ClientLimits::from(&snapshot.topology.endpoint.settings);
+        self.resolver = Resolver::new(&snapshot.topology);
+        self.serving.service().set_catalog(Arc::clone(&snapshot.catalog));
+        self.current.replace(Arc::clone(snapshot));
+    }
+}

@@ -1,0 +1,220 @@
+//! Bodies: collecting one within a limit, and the body of an answer.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use http_body::{Body, Frame, SizeHint};
+
+use super::access::{AccessLog, AccessRecord};
+use super::error::ApiError;
+use super::event_stream::{self, InvokeComplete};
+use super::host::{HostBody, HostError, StreamEnd};
+use crate::time::{Moment, TurnClock};
+use crate::verdict::Counters;
+
+/// Largest streamed answer, bytes: 200 MB (Lambda quotas).
+pub const STREAM_MAX: u64 = 209_715_200;
+
+/// Why a body could not be collected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CollectError<E> {
+    /// It is longer than the limit: at least this long.
+    TooLarge(u64),
+    /// It broke off.
+    Body(E),
+}
+
+/// Collects a body of at most `limit` bytes; `seen` is called with each piece as it comes. A body of one piece is not
+/// copied; memory grows with what came, not with what was announced.
+pub(crate) async fn collect<B>(
+    body: B,
+    limit: usize,
+    mut seen: impl FnMut(&[u8]),
+) -> Result<Bytes, CollectError<B::Error>>
+where
+    B: Body<Data = Bytes>,
+{
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        return Err(CollectError::TooLarge(announced));
+    }
+    let mut body = pin!(body);
+    let mut first = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        let Ok(data) = frame.map_err(CollectError::Body)?.into_data() else { continue };
+        let len = first.len().max(joined.len()) + data.len();
+        if len > limit {
+            return Err(CollectError::TooLarge(len as u64));
+        }
+        seen(&data);
+        if first.is_empty() {
+            first = data;
+        } else {
+            if joined.is_empty() {
+                joined.extend_from_slice(&first);
+            }
+            joined.extend_from_slice(&data);
+        }
+    }
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+/// The body of an answer: whole, or an event stream made from the host's answer as it comes. It asks the host for more
+/// only when it is asked itself, so that a slow client slows the host down. It cannot fail: what goes wrong on the host's
+/// side is said inside the stream.
+#[derive(Debug)]
+pub struct ResponseBody(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Full(Bytes),
+    Stream(Box<EventStreamBody>),
+}
+
+impl ResponseBody {
+    /// A whole body.
+    pub const fn full(bytes: Bytes) -> Self {
+        Self(Inner::Full(bytes))
+    }
+
+    pub(crate) fn stream(body: HostBody, log_result: Option<HeaderValue>, finish: Finish) -> Self {
+        let out = BytesMut::new();
+        let stream = EventStreamBody { body, log_result, out, payload_len: 0, is_done: false, finish };
+        Self(Inner::Stream(Box::new(stream)))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut self.get_mut().0 {
+            Inner::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Inner::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Inner::Stream(stream) => stream.poll(cx).map(|data| data.map(|data| Ok(Frame::data(data)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Full(bytes) => bytes.is_empty(),
+            Inner::Stream(stream) => stream.is_done && stream.out.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+struct EventStreamBody {
+    body: HostBody,
+    /// From the head of the host's answer; trailers win.
+    log_result: Option<HeaderValue>,
+    out: BytesMut,
+    payload_len: u64,
+    is_done: bool,
+    finish: Finish,
+}
+
+impl std::fmt::Debug for EventStreamBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventStreamBody").field("payload_len", &self.payload_len).finish_non_exhaustive()
+    }
+}
+
+impl EventStreamBody {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            if !self.out.is_empty() {
+                self.finish.record.bytes_tx += self.out.len() as u64;
+                return Poll::Ready(Some(self.out.split().freeze()));
+            }
+            if self.is_done {
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.payload(&data),
+                    Err(frame) => {
+                        let end = frame.into_trailers().map(|t| StreamEnd::from_trailers(&t)).unwrap_or_default();
+                        self.complete(end);
+                    }
+                },
+                Some(Err(error)) => self.broken(error),
+                None => self.complete(StreamEnd::default()),
+            }
+        }
+    }
+
+    fn payload(&mut self, data: &[u8]) {
+        self.payload_len += data.len() as u64;
+        if self.payload_len <= STREAM_MAX {
+            return event_stream::emit_payload(&mut self.out, data);
+        }
+        let details = format!(
+            r#"{{"errorMessage":"Response payload size exceeded maximum allowed payload size ({STREAM_MAX} bytes).","errorType":"Function.ResponseSizeTooLarge"}}"#
+        );
+        self.complete(StreamEnd {
+            error: Some("Function.ResponseSizeTooLarge".to_owned()),
+            details: Some(details),
+            log_result: None,
+        });
+    }
+
+    fn complete(&mut self, end: StreamEnd) {
+        self.is_done = true;
+        self.body = HostBody::Full(Bytes::new());
+        self.finish.record.is_function_error = end.error.is_some();
+        let log = end.log_result.or_else(|| self.log_result.take());
+        let complete = InvokeComplete {
+            error_code: end.error,
+            error_details: end.details,
+            log_result: log.and_then(|log| log.to_str().ok().map(str::to_owned)),
+        };
+        event_stream::emit_complete(&mut self.out, &complete);
+    }
+
+    fn broken(&mut self, error: HostError) {
+        self.is_done = true;
+        self.body = HostBody::Full(Bytes::new());
+        let error = ApiError::service(&sentence(error));
+        self.finish.record.error_code = Some(error.code);
+        self.finish.record.reason = Some(error.reason);
+        Counters::drop(&self.finish.counters, error.reason);
+        event_stream::emit_exception(&mut self.out, error.code, &error.body);
+    }
+}
+
+/// An error as a sentence for the caller.
+pub(crate) fn sentence(error: HostError) -> String {
+    let text = error.to_string();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+}
+
+/// Hands the record of a request to the log when its answer is over, or given up by the client.
+pub(crate) struct Finish {
+    pub(crate) record: AccessRecord,
+    pub(crate) started: Moment,
+    pub(crate) clock: Rc<TurnClock>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) log: Rc<dyn AccessLog>,
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        self.record.duration = self.clock.now().mono.since(self.started);
+        self.log.record(self.record.clone());
+    }
+}

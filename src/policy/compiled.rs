@@ -1,0 +1,122 @@
+//! A compiled policy and its evaluation.
+
+use std::sync::Arc;
+
+use super::PolicyKind;
+use super::condition::Condition;
+use super::context::{Key, Request};
+use super::pattern::Pattern;
+use super::principal::{Meant, Named, Principals};
+
+/// A policy document, checked and compiled.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Policy {
+    kind: PolicyKind,
+    statements: Box<[Statement]>,
+    depends_on_context: bool,
+}
+
+/// What a policy says to a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Decision {
+    /// A statement denies it, whatever others say.
+    Deny { statement: usize },
+    /// A statement allows it, and this is how it means the caller.
+    Allow { statement: usize, meant: Meant },
+    /// Nothing: an implicit deny.
+    Silence,
+}
+
+/// One statement. All of it must fit a request.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Statement {
+    pub(super) sid: Option<Arc<str>>,
+    pub(super) allow: bool,
+    pub(super) principals: Principals,
+    pub(super) actions: Patterns,
+    pub(super) resources: Patterns,
+    pub(super) conditions: Box<[Condition]>,
+}
+
+/// `Action` or `NotAction`, `Resource` or `NotResource`.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Patterns {
+    pub(super) negated: bool,
+    pub(super) any_of: Box<[Pattern]>,
+}
+
+impl Patterns {
+    #[inline]
+    fn match_text(&self, text: &str, fold: bool, request: &Request<'_>) -> bool {
+        self.any_of.iter().any(|pattern| pattern.matches(text, fold, request)) != self.negated
+    }
+}
+
+impl Policy {
+    /// The default endpoint policy: anyone, anything. It is what an endpoint has whose policy was never set.
+    pub fn full_access() -> Self {
+        let any = || Patterns { negated: false, any_of: [Pattern::Any].into() };
+        let principals = Principals::Only([Named::Anyone].into());
+        let conditions = Box::default();
+        let statement = Statement { sid: None, allow: true, principals, actions: any(), resources: any(), conditions };
+        Self::of(PolicyKind::Endpoint, vec![statement])
+    }
+
+    pub(super) fn of(kind: PolicyKind, statements: Vec<Statement>) -> Self {
+        let depends_on_context = statements.iter().any(|statement| {
+            let patterns = [&statement.actions, &statement.resources];
+            let mut in_patterns = patterns.iter().flat_map(|p| p.any_of.iter()).flat_map(Pattern::keys);
+            let mut in_conditions = statement.conditions.iter().flat_map(Condition::keys);
+            in_patterns.any(Key::varies_by_request) || in_conditions.any(Key::varies_by_request)
+        });
+        Self { kind, statements: statements.into(), depends_on_context }
+    }
+
+    /// What it is attached to.
+    pub const fn kind(&self) -> PolicyKind {
+        self.kind
+    }
+
+    /// How many statements it has.
+    pub const fn statement_count(&self) -> usize {
+        self.statements.len()
+    }
+
+    /// Whether two requests of one caller for the same action on the same resource may be judged differently, because the
+    /// policy looks at something else as well (the time, the source address, the endpoint …). Such a policy's decisions must
+    /// not be cached by caller, action and resource alone.
+    pub const fn depends_on_context(&self) -> bool {
+        self.depends_on_context
+    }
+
+    pub(super) fn sid(&self, statement: usize) -> Option<Arc<str>> {
+        self.statements.get(statement).and_then(|statement| statement.sid.clone())
+    }
+
+    /// Judges a request: any deny decides; of the allows the one that means the caller most directly is told.
+    pub(super) fn evaluate(&self, request: &Request<'_>) -> Decision {
+        let mut decision = Decision::Silence;
+        let mut best = Meant::No;
+        for (statement, s) in self.statements.iter().enumerate() {
+            let meant = s.principals.mean(&request.caller);
+            let useless = meant == Meant::No || (s.allow && meant <= best);
+            if useless || !s.applies(request) {
+                continue;
+            }
+            if !s.allow {
+                return Decision::Deny { statement };
+            }
+            best = meant;
+            decision = Decision::Allow { statement, meant };
+        }
+        decision
+    }
+}
+
+impl Statement {
+    fn applies(&self, request: &Request<'_>) -> bool {
+        self.actions.match_text(request.action, true, request)
+            && self.resources.match_text(request.resource, false, request)
+            && self.conditions.iter().all(|condition| condition.holds(request))
+    }
+}

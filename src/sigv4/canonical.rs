@@ -1,0 +1,258 @@
+//! The canonical request: what both sides hash.
+
+use smallvec::SmallVec;
+
+use super::authorization::SignedHeaders;
+use super::head::RequestHead;
+
+/// Buffers that a verifier keeps from one request to the next.
+#[derive(Default)]
+pub(super) struct Scratch {
+    canonical: Vec<u8>,
+    query: Vec<u8>,
+}
+
+/// Buffers that grew over this are given back after the request.
+const SCRATCH_KEPT_BYTES: usize = 64 * 1024;
+
+impl Scratch {
+    /// The canonical request up to and including the newline before the payload hash.
+    pub(super) fn canonical_request(&mut self, head: &RequestHead<'_>, signed: &SignedHeaders<'_>) -> &[u8] {
+        self.canonical.clear();
+        let out = &mut self.canonical;
+        out.extend_from_slice(head.method().as_bytes());
+        out.push(b'\n');
+        canonical_path(out, head.path());
+        out.push(b'\n');
+        canonical_query(out, &mut self.query, head.query());
+        out.push(b'\n');
+        for name in signed.names() {
+            out.extend_from_slice(name.as_bytes());
+            out.push(b':');
+            canonical_header(out, head, name);
+            out.push(b'\n');
+        }
+        out.push(b'\n');
+        for (i, name) in signed.names().iter().enumerate() {
+            if i > 0 {
+                out.push(b';');
+            }
+            out.extend_from_slice(name.as_bytes());
+        }
+        out.push(b'\n');
+        out
+    }
+
+    /// Gives back what an unusually large request needed.
+    pub(super) fn trim(&mut self) {
+        for buffer in [&mut self.canonical, &mut self.query] {
+            if buffer.capacity() > SCRATCH_KEPT_BYTES {
+                *buffer = Vec::new();
+            }
+        }
+    }
+}
+
+/// The path with dot segments and empty segments resolved, every byte but unreserved ones and `/` percent-encoded. It
+/// arrives encoded once and is encoded again, `%3A` to `%253A`: all services but S3 sign it so.
+fn canonical_path(out: &mut Vec<u8>, path: &[u8]) {
+    let start = out.len();
+    // Where each segment begins, at its slash.
+    let mut segments = SmallVec::<[usize; 16]>::new();
+    for segment in path.split(|&c| c == b'/') {
+        match segment {
+            b"" | b"." => {}
+            b".." => out.truncate(segments.pop().unwrap_or(start)),
+            _ => {
+                segments.push(out.len());
+                out.push(b'/');
+                percent_encode(out, segment);
+            }
+        }
+    }
+    // botocore's reading: a trailing slash stays, but `/a/.` and `/a/b/..` end without one.
+    if segments.is_empty() || path.ends_with(b"/") {
+        out.push(b'/');
+    }
+}
+
+/// The parameters sorted by encoded name, then by encoded value. `X-Amz-Signature` cannot sign itself.
+fn canonical_query(out: &mut Vec<u8>, scratch: &mut Vec<u8>, query: &[u8]) {
+    if query.is_empty() {
+        return;
+    }
+    scratch.clear();
+    let mut pairs = SmallVec::<[(usize, usize, usize); 16]>::new();
+    for (name, value) in query_pairs(query) {
+        let start = scratch.len();
+        recode(scratch, name);
+        let middle = scratch.len();
+        if &scratch[start..middle] == b"X-Amz-Signature" {
+            scratch.truncate(start);
+            continue;
+        }
+        recode(scratch, value);
+        pairs.push((start, middle, scratch.len()));
+    }
+    let key = |&(start, middle, end): &(usize, usize, usize)| (&scratch[start..middle], &scratch[middle..end]);
+    pairs.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+    for (i, pair) in pairs.iter().enumerate() {
+        let (name, value) = key(pair);
+        if i > 0 {
+            out.push(b'&');
+        }
+        out.extend_from_slice(name);
+        out.push(b'=');
+        out.extend_from_slice(value);
+    }
+}
+
+/// Names and values as on the wire. Without an equal sign the value is empty; between two `&&` there is no parameter.
+pub(super) fn query_pairs(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    query.split(|&c| c == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let equals = pair.iter().position(|&c| c == b'=');
+        equals.map_or((pair, &b""[..]), |at| (&pair[..at], &pair[at + 1..]))
+    })
+}
+
+/// All values of a header, comma between them, blanks trimmed and inner runs of them folded into one space.
+fn canonical_header(out: &mut Vec<u8>, head: &RequestHead<'_>, name: &str) {
+    let mut first = true;
+    head.for_each(name, |value| {
+        if !first {
+            out.push(b',');
+        }
+        first = false;
+        let value = value.trim_ascii();
+        if !value.iter().any(|&c| is_folded(c)) && !value.windows(2).any(|pair| pair == b"  ") {
+            out.extend_from_slice(value);
+            return;
+        }
+        let words = value.split(|c| c.is_ascii_whitespace()).filter(|word| !word.is_empty());
+        for (i, word) in words.enumerate() {
+            if i > 0 {
+                out.push(b' ');
+            }
+            out.extend_from_slice(word);
+        }
+    });
+}
+
+/// Blanks other than the space.
+const fn is_folded(c: u8) -> bool {
+    c.is_ascii_whitespace() && c != b' '
+}
+
+/// RFC 3986 section 2.3.
+const fn is_unreserved(c: u8) -> bool {
+    matches!(c, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~')
+}
+
+const UPPER_HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+/// Appends `bytes` with all but unreserved ones percent-encoded.
+fn percent_encode(out: &mut Vec<u8>, bytes: &[u8]) {
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|&c| !is_unreserved(c)) {
+        let c = rest[at];
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(&[b'%', UPPER_HEX[usize::from(c >> 4)], UPPER_HEX[usize::from(c & 15)]]);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Appends `bytes` percent-decoded and encoded again, so that `%3a`, `%3A` and `:` come out the same. A `+` is a plus,
+/// and a `%` without two digits a percent sign.
+fn recode(out: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.iter().all(|&c| is_unreserved(c)) {
+        out.extend_from_slice(bytes);
+    } else {
+        percent_encoding::percent_decode(bytes).for_each(|c| percent_encode(out, &[c]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(path: &str) -> String {
+        let mut out = b"x".to_vec();
+        canonical_path(&mut out, path.as_bytes());
+        String::from_utf8(out.split_off(1)).unwrap()
+    }
+
+    fn query(query: &str) -> String {
+        let (mut out, mut scratch) = (Vec::new(), Vec::new());
+        canonical_query(&mut out, &mut scratch, query.as_bytes());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn paths_are_normalised_and_encoded_once_more() {
+        for (wire, canonical) in [
+            ("", "/"),
+            ("/", "/"),
+            ("//", "/"),
+            ("/./", "/"),
+            ("/..", "/"),
+            ("/../../a", "/a"),
+            ("//example//", "/example/"),
+            ("/a/./b/../c", "/a/c"),
+            ("/a/b/..", "/a"),
+            ("/a/b/../", "/a/"),
+            ("/a/.", "/a"),
+            ("/.hidden/..data", "/.hidden/..data"),
+            ("/%2e%2e/a", "/%252e%252e/a"),
+            ("/functions/arn%3Aaws%3Alambda/invocations", "/functions/arn%253Aaws%253Alambda/invocations"),
+            ("/functions/arn:aws:lambda/invocations", "/functions/arn%3Aaws%3Alambda/invocations"),
+            ("/a b$c", "/a%20b%24c"),
+            ("/\u{1234}", "/%E1%88%B4"),
+        ] {
+            assert_eq!(path(wire), canonical, "{wire}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_recoded_and_sorted_by_name_then_value() {
+        for (wire, canonical) in [
+            ("", ""),
+            ("a", "a="),
+            ("a=", "a="),
+            ("&&a=1&", "a=1"),
+            ("=1", "=1"),
+            ("b=2&a=1", "a=1&b=2"),
+            ("a=2&a=1&a=", "a=&a=1&a=2"),
+            ("Param-3=Value3&Param=Value2&%E1%88%B4=Value1", "%E1%88%B4=Value1&Param=Value2&Param-3=Value3"),
+            ("Qualifier=%24LATEST", "Qualifier=%24LATEST"),
+            ("Qualifier=$LATEST", "Qualifier=%24LATEST"),
+            ("a=%3a%3A:", "a=%3A%3A%3A"),
+            ("a=1+2%202", "a=1%2B2%202"),
+            ("a=b=c", "a=b%3Dc"),
+            ("a=%zz%", "a=%25zz%25"),
+            ("X-Amz-Signature=00&a=1", "a=1"),
+        ] {
+            assert_eq!(query(wire), canonical, "{wire}");
+        }
+    }
+
+    #[test]
+    fn header_values_are_trimmed_folded_and_joined() {
+        let headers: &[(&str, &[u8])] =
+            &[("a", b"  x   y\t z "), ("a", b""), ("b", b"1"), ("a", b"one\n   two"), ("a", b"\xff  \xfe")];
+        let head = RequestHead::new("GET", b"/", b"", headers);
+        let mut out = Vec::new();
+        canonical_header(&mut out, &head, "a");
+        assert_eq!(out, b"x y z,,one two,\xff \xfe");
+    }
+
+    #[test]
+    fn buffers_of_a_huge_request_are_given_back() {
+        let mut scratch = Scratch::default();
+        let path = vec![b':'; 100_000];
+        let signed = SignedHeaders::parse("host").unwrap();
+        assert!(scratch.canonical_request(&RequestHead::new("GET", &path, &path, &[]), &signed).len() > 600_000);
+        scratch.trim();
+        assert_eq!((scratch.canonical.capacity(), scratch.query.capacity()), (0, 0));
+    }
+}
