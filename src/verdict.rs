@@ -304,7 +304,7 @@ impl Counters {
 
     /// Counts something that went no further.
     #[inline]
-    pub fn drop(&self, reason: Reason) {
+    pub fn deny(&self, reason: Reason) {
         bump(&self.reasons[reason as usize], 1);
     }
 
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn counting_one_reason_moves_no_other() {
         let counters = Counters::default();
-        counters.drop(Reason::SecurityGroupMismatch);
+        counters.deny(Reason::SecurityGroupMismatch);
         assert_eq!(counters.nonzero(), [(Stage::SecurityGroup, "ENI_SG_RULES_MISMATCH", 1)]);
     }
 }

@@ -184,7 +184,7 @@ impl Worker {
                     let payload = &mut self.tunnel_buffer[..len];
                     self.engine.handle_frames(payload, segment_size, &mut self.devices);
                 }
-                Receipt::Refused => self.counters.drop(Reason::TunnelUnreachable),
+                Receipt::Refused => self.counters.deny(Reason::TunnelUnreachable),
                 Receipt::Empty | Receipt::Failed(_) => return received > 0,
             }
         }

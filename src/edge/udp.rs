@@ -275,7 +275,7 @@ pub fn flush(end: &mut TunnelEnd, sockets: &[TunnelSocket], now: Moment, counter
         let sent = sockets.get(transmit.sa()).map(|socket| match socket.send(run, transmit.segment_size()) {
             // Tells about an earlier frame, and only once: the second try is this send's own.
             Sent::Refused => {
-                counters.drop(Reason::TunnelUnreachable);
+                counters.deny(Reason::TunnelUnreachable);
                 socket.send(run, transmit.segment_size())
             }
             other => other,
@@ -286,7 +286,7 @@ pub fn flush(end: &mut TunnelEnd, sockets: &[TunnelSocket], now: Moment, counter
             Some(Sent::Blocked) => return Flushed::Blocked,
             Some(Sent::Refused | Sent::Lost(_)) | None => {
                 for _ in 0..transmit.sent(len) {
-                    counters.drop(Reason::TunnelUnreachable);
+                    counters.deny(Reason::TunnelUnreachable);
                 }
             }
         }

@@ -122,7 +122,7 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
     /// Ends the connection because its deadline passed.
     pub(super) fn expire(&mut self, reason: Option<Reason>, now: Moment, counters: &Counters) {
         if let Some(reason) = reason {
-            counters.drop(reason);
+            counters.deny(reason);
         }
         match (&self.phase, reason) {
             // Between requests there is nothing to lose: close in good order.
@@ -163,7 +163,7 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
                 self.start_http(now, limits);
             }
             if let Some(reason) = report.failed {
-                counters.drop(reason);
+                counters.deny(reason);
                 self.phase = Phase::Closing { since: now };
             }
             return taken.unwrap_or(0) > 0 || report.failed.is_some();
@@ -193,7 +193,7 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
         let waker = self.ready.waker();
         if let Progress::Finished(reason) = http.poll(&mut Context::from_waker(&waker)) {
             if let Some(reason) = reason {
-                counters.drop(reason);
+                counters.deny(reason);
             }
             self.close(now);
         }

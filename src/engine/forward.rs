@@ -15,7 +15,7 @@ impl Engine {
     pub(super) fn forward_to_tunnel(&mut self, packet: &mut [u8], meta: &PacketMeta, header: &VirtioHeader) {
         let mut meta = *meta;
         if let Err(reason) = self.pass(packet, &mut meta, header.checksum_state()) {
-            return self.counters.drop(reason);
+            return self.counters.deny(reason);
         }
         let forwarded = match header.gso_type {
             GsoType::None => self.seal_whole(packet, header),
@@ -23,7 +23,7 @@ impl Engine {
         };
         match forwarded {
             Ok(()) => self.counters.count(Event::Forwarded),
-            Err(reason) => self.counters.drop(reason),
+            Err(reason) => self.counters.deny(reason),
         }
     }
 
@@ -31,7 +31,7 @@ impl Engine {
     pub(super) fn forward_to_vpc(&mut self, packet: &mut [u8], meta: &PacketMeta, output: &mut impl Output) {
         let mut meta = *meta;
         if let Err(reason) = self.pass(packet, &mut meta, ChecksumState::Complete) {
-            return self.counters.drop(reason);
+            return self.counters.deny(reason);
         }
         self.counters.count(Event::Forwarded);
         self.out.fill_with(|room| {

@@ -8,10 +8,10 @@ use super::ready::Task;
 use super::routes::Destination;
 use super::{Engine, host_key};
 use crate::dns::{Answer, View};
-use crate::eni::{Ingress, Origin};
+use crate::eni::{EniPacket, Ingress, Origin};
 use crate::flow::FlowId;
 use crate::packet::checksum::verify_transport;
-use crate::packet::{PacketMeta, Protocol, TcpFlags, VirtioHeader, parse};
+use crate::packet::{PacketMeta, Protocol, TcpFlags, VirtioHeader, emit_reset, parse};
 use crate::tcp::Leg;
 use crate::tunnel::{Received, batch};
 use crate::verdict::{Event, Reason};
@@ -32,23 +32,23 @@ impl Engine {
         });
         let (header, meta) = match parsed {
             Ok(parsed) => parsed,
-            Err(reason) => return self.counters.drop(reason),
+            Err(reason) => return self.counters.deny(reason),
         };
         self.counters.count(Event::PacketsRx);
-        self.counters.add(Event::BytesRx, meta.len() as u64);
-        let packet = &mut buffer[crate::packet::VIRTIO_HEADER_LEN..][..meta.len()];
+        self.counters.add(Event::BytesRx, meta.packet_len() as u64);
+        let packet = &mut buffer[crate::packet::VIRTIO_HEADER_LEN..][..meta.packet_len()];
         let destination = self.routes.destination(meta.tuple().dst());
         match (port, destination) {
             (Port::Eni(_), Destination::Eni) => self.toward_eni(Origin::Vpc, packet, &meta, &header, output),
             // The eni answers only for itself (source/destination check), and the router never for an eni.
-            (Port::Eni(_), _) | (Port::Router, Destination::Eni) => self.counters.drop(Reason::CannotRoute),
+            (Port::Eni(_), _) | (Port::Router, Destination::Eni) => self.counters.deny(Reason::CannotRoute),
             (Port::Router, _) if !self.routes.may_come_from_vpc(meta.tuple().src()) => {
-                self.counters.drop(Reason::CannotRoute);
+                self.counters.deny(Reason::CannotRoute);
             }
             (Port::Router, Destination::Resolver(view)) => self.resolve(view, Leg::Vpc, packet, &meta, output),
             (Port::Router, Destination::OnPremises) => self.forward_to_tunnel(packet, &meta, &header),
             (Port::Router, Destination::Vpc | Destination::Service | Destination::Nowhere) => {
-                self.counters.drop(Reason::CannotRoute);
+                self.counters.deny(Reason::CannotRoute);
             }
         }
     }
@@ -66,11 +66,11 @@ impl Engine {
     fn out_of_tunnel(&mut self, packet: &mut [u8], output: &mut impl Output) {
         let meta = match parse(packet) {
             Ok(view) if verify_transport(view.bytes(), view.meta()) => *view.meta(),
-            Ok(_) => return self.counters.drop(Reason::PacketChecksum),
-            Err(reason) => return self.counters.drop(reason),
+            Ok(_) => return self.counters.deny(Reason::PacketChecksum),
+            Err(reason) => return self.counters.deny(reason),
         };
         if !self.routes.may_come_from_tunnel(meta.tuple().src()) {
-            return self.counters.drop(Reason::CannotRoute);
+            return self.counters.deny(Reason::CannotRoute);
         }
         let whole = VirtioHeader::default();
         match self.routes.destination(meta.tuple().dst()) {
@@ -78,7 +78,7 @@ impl Engine {
             Destination::Service => self.toward_host_connection(packet, &meta),
             Destination::Resolver(view) => self.resolve(view, Leg::Tunnel, packet, &meta, output),
             Destination::Vpc => self.forward_to_vpc(packet, &meta, output),
-            Destination::OnPremises | Destination::Nowhere => self.counters.drop(Reason::CannotRoute),
+            Destination::OnPremises | Destination::Nowhere => self.counters.deny(Reason::CannotRoute),
         }
     }
 
@@ -94,22 +94,31 @@ impl Engine {
             Origin::Vpc => Leg::Vpc,
             Origin::Tunnel => Leg::Tunnel,
         };
-        match self.eni.ingress(origin, packet, meta, header, self.now, &self.counters) {
-            Ingress::Deliver { flow, .. } => self.deliver(flow, leg, packet, meta, output),
-            Ingress::Reset(_) => self.refuse(leg, packet, meta, output),
+        let judged = EniPacket { bytes: packet, meta, header };
+        match self.eni.ingress(origin, judged, self.now, &self.counters) {
+            Ingress::Deliver { flow, first } => self.deliver(flow, first, leg, packet, meta, output),
+            Ingress::Reset(_) => self.refuse(leg, meta, output),
             Ingress::Drop(_) => {}
         }
     }
 
     /// Gives an allowed packet to its connection, which is made if this is a flow's first.
-    fn deliver(&mut self, flow: FlowId, leg: Leg, packet: &mut [u8], meta: &PacketMeta, output: &mut impl Output) {
-        let slot = match self.eni.owner(flow) {
-            Some(slot) => slot as usize,
-            None => match self.open_client(flow, leg, meta) {
-                Some(slot) => slot,
-                None => return,
-            },
+    fn deliver(
+        &mut self,
+        flow: FlowId,
+        first: bool,
+        leg: Leg,
+        packet: &mut [u8],
+        meta: &PacketMeta,
+        output: &mut impl Output,
+    ) {
+        let slot = if first {
+            self.open_client(flow, leg, meta)
+        } else {
+            self.eni.user_mut(flow).and_then(|owner| *owner).map(|slot| slot as usize)
         };
+        // A connection that is over leaves its flow behind for a while: stragglers end here.
+        let Some(slot) = slot else { return };
         let Some(client) = self.clients.get_mut(slot) else { return };
         if meta.tcp_flags().contains(TcpFlags::RST) {
             self.counters.count(Event::TcpResetRx);
@@ -123,8 +132,8 @@ impl Engine {
     fn open_client(&mut self, flow: FlowId, leg: Leg, meta: &PacketMeta) -> Option<usize> {
         let local = meta.tuple().dst_socket();
         let Some(tcp) = self.tcp.listen(leg, local) else {
-            self.counters.drop(Reason::TcpSocketLimit);
-            self.eni.forget(flow, self.now);
+            self.counters.deny(Reason::TcpSocketLimit);
+            self.eni.close(flow, self.now);
             return None;
         };
         let entry = self.clients.vacant_entry();
@@ -132,22 +141,24 @@ impl Engine {
         let ready = self.ready.waker(Task::Client(slot));
         let handler = self.serving.handler(meta.tuple().src_socket(), local);
         entry.insert(Client::new(tcp, flow, leg, ready, &self.tls, handler, self.now.mono));
-        // The slab is bounded by the flow table's 32-bit number of flows.
-        self.eni.own(flow, slot as u32);
+        if let Some(owner) = self.eni.user_mut(flow) {
+            // There are no more connections than flows, whose number is a u32.
+            *owner = Some(slot as u32);
+        }
         Some(slot)
     }
 
     /// Answers with RST, where a setting says so.
-    fn refuse(&mut self, leg: Leg, packet: &[u8], meta: &PacketMeta, output: &mut impl Output) {
-        if !self.tcp.refuse(leg, packet, self.now.mono, &mut self.out) {
+    fn refuse(&mut self, leg: Leg, meta: &PacketMeta, output: &mut impl Output) {
+        self.out.fill_with(|room| emit_reset(meta, room).unwrap_or(0));
+        if self.out.is_empty() {
             return;
         }
         self.counters.count(Event::TcpResetTx);
         match leg {
             Leg::Vpc => {
-                let header = self.finish_for_vpc();
-                let port = Port::Eni(self.eni.eni_of(meta.tuple().dst()).unwrap_or(0));
-                self.write(port, &header, output);
+                let port = Port::Eni(self.routes.eni_of(meta.tuple().dst()).unwrap_or(0));
+                self.write(port, &VirtioHeader::default(), output);
             }
             Leg::Tunnel => self.seal(),
         }
@@ -159,7 +170,7 @@ impl Engine {
             .then(|| self.host_ports.slot_of(tuple.dst_socket().port()))
             .flatten();
         let Some(host) = slot.and_then(|slot| self.hosts.get_mut(slot)) else {
-            return self.counters.drop(Reason::FlowUnknown);
+            return self.counters.deny(Reason::FlowUnknown);
         };
         host.ready.mark();
         let answered = self.tcp.ingress(&mut host.tcp.borrow_mut(), packet, self.now.mono, &mut self.out);
@@ -187,7 +198,7 @@ impl Engine {
     fn resolve(&mut self, view: View, leg: Leg, packet: &[u8], meta: &PacketMeta, output: &mut impl Output) {
         let tuple = meta.tuple();
         if tuple.protocol != Protocol::UDP || tuple.dst_socket().port() != DNS_PORT {
-            return self.counters.drop(Reason::ProtocolUnsupported);
+            return self.counters.deny(Reason::ProtocolUnsupported);
         }
         let query = &packet[meta.payload_offset()..][..meta.payload_len()];
         match self.resolver.answer(view, query, tuple.src(), self.now.mono, &mut self.dns_answer) {
@@ -196,10 +207,10 @@ impl Engine {
                 self.reply_udp(tuple.dst_socket(), tuple.src_socket(), leg, output);
             }
             Answer::Refused(reason) => {
-                self.counters.drop(reason);
+                self.counters.deny(reason);
                 self.reply_udp(tuple.dst_socket(), tuple.src_socket(), leg, output);
             }
-            Answer::Dropped(reason) => self.counters.drop(reason),
+            Answer::Dropped(reason) => self.counters.deny(reason),
         }
     }
 

@@ -10,4 +10,6 @@
     reason = "writers of files, on threads of their own, at the edge"
 )]
 
+pub mod access_log;
 pub mod pcapng;
+pub mod status;

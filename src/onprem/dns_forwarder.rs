@@ -167,7 +167,7 @@ impl Forwarder {
         let mut answer = Vec::new();
         match self.own.answer(View::Public, query, client.ip(), Moment::default(), &mut answer) {
             Answer::Sent(event) => self.counters.count(event),
-            Answer::Refused(reason) | Answer::Dropped(reason) => Counters::drop(&self.counters, reason),
+            Answer::Refused(reason) | Answer::Dropped(reason) => Counters::deny(&self.counters, reason),
         }
         if !answer.is_empty() {
             send(&self.clients, &answer, client).await;
@@ -176,19 +176,19 @@ impl Forwarder {
 
     async fn forward(&mut self, query: &mut [u8], client: SocketAddr, inbound_endpoint: SocketAddr) {
         let (Some(question), Some(client_id)) = (question_section(query), query.first_chunk::<2>().copied()) else {
-            Counters::drop(&self.counters, Reason::DnsMalformed);
+            Counters::deny(&self.counters, Reason::DnsMalformed);
             return;
         };
         let question = question.to_vec();
         let id = if self.pending.len() < self.settings.pending_limit { self.fresh_id() } else { None };
         let Some(id) = id else {
-            Counters::drop(&self.counters, Reason::DnsForwardLimit);
+            Counters::deny(&self.counters, Reason::DnsForwardLimit);
             self.fail(client_id, &question, client).await;
             return;
         };
         query[..2].copy_from_slice(&id);
         if !send(&self.upstream, query, inbound_endpoint).await {
-            Counters::drop(&self.counters, Reason::DnsForwardTimeout);
+            Counters::deny(&self.counters, Reason::DnsForwardTimeout);
             self.fail(client_id, &question, client).await;
             return;
         }
@@ -217,7 +217,7 @@ impl Forwarder {
             })
         });
         let Some(pending) = matching.and_then(|id| self.pending.remove(&id)) else {
-            Counters::drop(&self.counters, Reason::DnsMalformed);
+            Counters::deny(&self.counters, Reason::DnsMalformed);
             debug!(%source, "an answer to no pending query");
             return;
         };
@@ -233,7 +233,7 @@ impl Forwarder {
             self.pending.iter().filter(|(_, pending)| pending.deadline <= now).map(|(id, _)| *id).collect();
         for id in late {
             if let Some(pending) = self.pending.remove(&id) {
-                Counters::drop(&self.counters, Reason::DnsForwardTimeout);
+                Counters::deny(&self.counters, Reason::DnsForwardTimeout);
                 self.fail(pending.client_id, &pending.question, pending.client).await;
             }
         }

@@ -169,7 +169,7 @@ impl TunnelEnd {
                 if packet.is_empty() { Received::Nothing } else { Received::Packet { packet, sa } }
             }
             Err(reason) => {
-                counters.drop(reason);
+                counters.deny(reason);
                 Received::Denied(reason)
             }
         }
@@ -183,11 +183,11 @@ impl TunnelEnd {
     #[inline]
     pub fn send(&mut self, sa: usize, inner: &[u8], now: Moment, counters: &Counters) -> Result<(), Reason> {
         if inner.len() > usize::from(self.inner_mtu) {
-            counters.drop(Reason::TunnelMtuExceeded);
+            counters.deny(Reason::TunnelMtuExceeded);
             return Err(Reason::TunnelMtuExceeded);
         }
         let Some(mut grant) = self.grant(inner.len()) else {
-            counters.drop(Reason::TunnelQueueFull);
+            counters.deny(Reason::TunnelQueueFull);
             return Err(Reason::TunnelQueueFull);
         };
         grant.copy_from_slice(inner);
@@ -260,7 +260,7 @@ impl Grant<'_> {
     pub fn send(self, sa: usize, now: Moment, counters: &Counters) -> Result<(), Reason> {
         let outcome = self.seal(sa, now);
         if let Err(reason) = outcome {
-            counters.drop(reason);
+            counters.deny(reason);
         }
         outcome
     }

@@ -1,0 +1,260 @@
+//! The endpoint process: devices, workers, and what stands beside them.
+//!
+//! Each worker is a thread with an engine of its own, which is made on that thread and never leaves it. The main thread
+//! answers questions on the control socket, drains flow-log records once a second, and hands out new snapshots.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use serde_json::{Value, json};
+
+use super::clock::Clock;
+use super::hot_loop::{Worker, WorkerHandle};
+use super::plumbing::{self, EndpointDevices};
+use super::readiness::Readiness;
+use super::tun::{TunMode, TunQueue};
+use super::udp::TunnelSocket;
+use super::{Fault, OrFault, control};
+use crate::config::{PathProfile, Topology};
+use crate::engine::{Engine, EngineSetup, Port, Snapshot};
+use crate::observe::access_log::AccessSender;
+use crate::observe::status;
+use crate::sigv4::Keyring;
+use crate::tls::ServerSetup;
+use crate::tunnel::Side;
+use crate::tunnel::keys::TunnelKeys;
+use crate::tunnel::path::Link;
+use crate::verdict::Counters;
+
+/// How long the control thread waits for a worker.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often flow-log records are fetched.
+const FLOW_LOG_EVERY: Duration = Duration::from_secs(1);
+
+/// What an endpoint is started with.
+pub struct EndpointPlan {
+    /// The topology.
+    pub topology: Arc<Topology>,
+    /// Who may sign.
+    pub keyring: Keyring,
+    /// One pair per worker at least.
+    pub keys: TunnelKeys,
+    /// The path in use.
+    pub path: PathProfile,
+    /// Certificate and protocols.
+    pub tls: ServerSetup,
+    /// How the devices are opened.
+    pub mode: TunMode,
+    /// Worker threads; one TUN queue each.
+    pub workers: usize,
+    /// Spin instead of waiting.
+    pub busy_poll: bool,
+    /// Accept policies that AWS refuses but people paste.
+    pub lenient: bool,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Where flow-log records go.
+    pub flow_log: PathBuf,
+    /// Where access records go.
+    pub access_log: AccessSender,
+    /// Reads a topology again, for `reload`.
+    pub reload: Box<dyn Fn(&Value) -> Result<Topology, Fault> + Send>,
+}
+
+impl std::fmt::Debug for EndpointPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndpointPlan").field("mode", &self.mode).field("workers", &self.workers).finish_non_exhaustive()
+    }
+}
+
+/// Runs the endpoint in the network namespace of the calling thread until the process is ended.
+///
+/// # Errors
+/// When a policy is faulty, or a device, socket or thread cannot be made.
+pub fn run(plan: EndpointPlan, readiness: Readiness) -> Result<(), Fault> {
+    let clock = Clock::start();
+    let snapshot = Arc::new(make_snapshot(1, &plan.topology, &plan.keyring, plan.lenient, &clock)?);
+    let devices = plumbing::open_endpoint(&plan.topology, plan.mode, plan.workers)?;
+    let offloads = devices.vpc.offloads();
+    let facts = status::EndpointFacts { mode: plan.mode, offloads, workers: plan.workers, path: plan.path.clone() };
+    let handles = start_workers(&plan, &snapshot, devices, clock)?;
+    let mut flow_log = open_log(&plan.flow_log)?;
+
+    let EndpointPlan { keyring, lenient, socket, reload, access_log, .. } = plan;
+    let questioned = handles.clone();
+    let mut current = snapshot;
+    control::serve(&socket, move |request| match request["do"].as_str() {
+        Some("status") => Ok(status::endpoint(&facts, &current, &questioned, access_log.lost(), PATIENCE)),
+        Some("reload") => {
+            let topology = Arc::new(reload(request)?);
+            current = Arc::new(make_snapshot(current.epoch + 1, &topology, &keyring, lenient, &clock)?);
+            apply(&questioned, &current)?;
+            Ok(json!({ "epoch": current.epoch }))
+        }
+        _ => Err(Fault::new("the endpoint does not know this request").remedy("ask for `status` or `reload`")),
+    })?;
+    readiness.notify().or_fault(|| "the supervisor is gone")?;
+    write_flow_log(&handles, &mut flow_log)
+}
+
+fn make_snapshot(
+    epoch: u64,
+    topology: &Arc<Topology>,
+    keyring: &Keyring,
+    lenient: bool,
+    clock: &Clock,
+) -> Result<Snapshot, Fault> {
+    let code = |function: usize| crate::onprem::code::summary(&topology.functions[function].code);
+    Snapshot::new(epoch, Arc::clone(topology), keyring.clone(), lenient, clock.now().unix, code).map_err(|faults| {
+        let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Fault::new(format!("a policy is not valid\n{}", all.join("\n"))).remedy("mend the policy; AWS would refuse it, too")
+    })
+}
+
+fn start_workers(
+    plan: &EndpointPlan,
+    snapshot: &Arc<Snapshot>,
+    devices: EndpointDevices,
+    clock: Clock,
+) -> Result<Vec<WorkerHandle>, Fault> {
+    let link = Arc::new(Link::new(Side::Aws.direction(&plan.path)));
+    let offloads = devices.vpc.offloads();
+    let offload = offloads.tso4 && offloads.tso6;
+    let mut queues = distribute(devices, plan.workers);
+    let mut handles = Vec::with_capacity(plan.workers);
+    for worker in 0..plan.workers {
+        let pair = plan.keys.pairs().get(worker).cloned().ok_or_else(|| {
+            Fault::new(format!("{} workers asked for, but the tunnel has keys for {worker}", plan.workers))
+                .remedy("use fewer workers")
+        })?;
+        let port = plan.topology.tunnel.port + u16::try_from(worker).unwrap_or_default();
+        let local = SocketAddr::new(plan.topology.tunnel.aws_outside.into(), port);
+        let remote = SocketAddr::new(plan.topology.tunnel.customer_outside.into(), port);
+        let socket = TunnelSocket::open(local, remote)
+            .or_fault(|| format!("cannot open the tunnel's socket at {local}"))
+            .map_err(|fault| fault.remedy("give this namespace the tunnel's outside address"))?;
+        let mut seed = [0; 32];
+        rand::fill(&mut seed).map_err(|_| Fault::new("the system has no randomness"))?;
+        let setup = Setup {
+            snapshot: Arc::clone(snapshot),
+            worker,
+            workers: plan.workers,
+            tls: plan.tls.clone(),
+            sa: pair,
+            path: plan.path.clone(),
+            link: Arc::clone(&link),
+            log: plan.access_log.clone(),
+            seed,
+            offload,
+        };
+        handles.push(start_worker(setup, std::mem::take(&mut queues[worker]), socket, clock, plan.busy_poll)?);
+    }
+    Ok(handles)
+}
+
+/// What travels to a worker's thread; the rest of its engine is made there.
+struct Setup {
+    snapshot: Arc<Snapshot>,
+    worker: usize,
+    workers: usize,
+    tls: ServerSetup,
+    sa: crate::tunnel::keys::SaPair,
+    path: PathProfile,
+    link: Arc<Link>,
+    log: AccessSender,
+    seed: [u8; 32],
+    offload: bool,
+}
+
+fn start_worker(
+    setup: Setup,
+    queues: Vec<(Port, TunQueue)>,
+    socket: TunnelSocket,
+    clock: Clock,
+    busy_poll: bool,
+) -> Result<WorkerHandle, Fault> {
+    let (tx, rx) = crossbeam::channel::bounded(1);
+    std::thread::Builder::new()
+        .name(format!("worker-{}", setup.worker))
+        .spawn(move || {
+            let Setup { snapshot, worker, workers, tls, sa, path, link, log, seed, offload } = setup;
+            let engine = Engine::new(EngineSetup {
+                snapshot,
+                worker,
+                workers,
+                tls,
+                sa,
+                path,
+                link,
+                counters: Arc::new(Counters::default()),
+                log: Rc::new(log),
+                seed,
+                offload,
+                now: clock.now(),
+            });
+            match Worker::new(engine, queues, socket, clock, busy_poll) {
+                Ok((worker, handle)) => {
+                    if tx.send(Ok(handle)).is_ok()
+                        && let Err(error) = worker.run()
+                    {
+                        // Without its worker the endpoint is dead; the lab notices the process, not a thread.
+                        tracing::error!(%error, "a worker stopped");
+                        std::process::abort();
+                    }
+                }
+                Err(error) => drop(tx.send(Err(error))),
+            }
+        })
+        .or_fault(|| "cannot start a worker")?;
+    rx.recv().or_fault(|| "a worker ended before it began")?.or_fault(|| "a worker cannot wait for its devices")
+}
+
+/// Each worker's queue of every device.
+fn distribute(devices: EndpointDevices, workers: usize) -> Vec<Vec<(Port, TunQueue)>> {
+    let mut queues: Vec<Vec<(Port, TunQueue)>> = (0..workers).map(|_| Vec::new()).collect();
+    let enis = devices.enis.into_iter().enumerate().map(|(index, device)| (Port::Eni(index), device));
+    for (port, device) in enis.chain([(Port::Router, devices.vpc)]) {
+        for (worker, queue) in queues.iter_mut().zip(device.into_queues()) {
+            worker.push((port, queue));
+        }
+    }
+    queues
+}
+
+/// Puts a snapshot in force on every worker before anybody is told that it is.
+fn apply(handles: &[WorkerHandle], snapshot: &Arc<Snapshot>) -> Result<(), Fault> {
+    for handle in handles {
+        let snapshot = Arc::clone(snapshot);
+        handle
+            .ask(PATIENCE, move |engine, _| engine.update(&snapshot))
+            .ok_or_else(|| Fault::new("a worker did not take the new configuration in time").remedy("try again"))?;
+    }
+    Ok(())
+}
+
+fn open_log(path: &std::path::Path) -> Result<std::fs::File, Fault> {
+    std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .or_fault(|| "cannot open the flow log")
+        .map_err(|fault| fault.at(path.display().to_string()))
+}
+
+/// Writes flow-log records as they are complete. Returns only when the log cannot be written.
+fn write_flow_log(handles: &[WorkerHandle], log: &mut std::fs::File) -> Result<(), Fault> {
+    loop {
+        std::thread::sleep(FLOW_LOG_EVERY);
+        for handle in handles {
+            let records = handle.ask(PATIENCE, |engine, now| engine.flow_log_lines(now)).unwrap_or_default();
+            if !records.is_empty() {
+                log.write_all(records.as_bytes()).or_fault(|| "cannot write the flow log")?;
+            }
+        }
+    }
+}
