@@ -13,9 +13,9 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::Fault;
 use super::netlink::{Netlink, Via};
 use super::tun::{self, TunDevice, TunMode};
-use super::Fault;
 use crate::config::Topology;
 
 /// MTU of the endpoint's devices, bytes.

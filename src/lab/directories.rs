@@ -156,7 +156,9 @@ pub fn create_private(folder: &Path) -> Result<(), Fault> {
     }
     let metadata = std::fs::symlink_metadata(folder).or_fault(|| "cannot look at a folder")?;
     if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(Fault::new("this is not a folder of yours").at(place()).remedy("remove it, or set XDG_RUNTIME_DIR"));
+        return Err(Fault::new("this is not a folder of yours")
+            .at(place())
+            .remedy("remove it, or set XDG_RUNTIME_DIR"));
     }
     if metadata.mode() & 0o077 != 0 {
         std::fs::set_permissions(folder, PermissionsExt::from_mode(0o700))

@@ -5,8 +5,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use base64::Engine;
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::Directories;
 use crate::config::Topology;
@@ -108,9 +108,8 @@ impl TunnelKeys {
     /// # Errors
     /// When the system has no randomness.
     pub fn generate() -> Result<Self, Fault> {
-        let association = |spi| {
-            Ok::<_, Fault>(SecurityAssociation { spi, key: hex(&random::<32>()?), salt: hex(&random::<4>()?) })
-        };
+        let association =
+            |spi| Ok::<_, Fault>(SecurityAssociation { spi, key: hex(&random::<32>()?), salt: hex(&random::<4>()?) });
         let base = 0x1000 + (u32::from_be_bytes(random::<4>()?) & 0x7fff_0000);
         let pair = |worker: usize| {
             let spi = base + u32::try_from(worker).unwrap_or(0) * 2;
@@ -200,11 +199,8 @@ mod tests {
 
     #[test]
     fn the_default_identity_is_admin_and_an_unknown_one_is_named() {
-        let key = |name: &str| AccessKey {
-            name: name.into(),
-            access_key_id: "AKIA".into(),
-            secret_access_key: "s".into(),
-        };
+        let key =
+            |name: &str| AccessKey { name: name.into(), access_key_id: "AKIA".into(), secret_access_key: "s".into() };
         let credentials = Credentials { identities: vec![key("MyUser"), key("Admin")] };
         assert_eq!(credentials.choose(None).expect("default").name, "Admin");
         assert_eq!(credentials.choose(Some("MyUser")).expect("named").name, "MyUser");
