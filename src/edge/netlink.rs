@@ -203,8 +203,9 @@ impl Netlink {
             self.run(rule.action(RuleAction::ToTable).execute()).or_fault(failed)?;
         }
         let rule = self.handle.rule().add().input_interface("lo").priority(SILENCE_PRIORITY);
-        self.run(rule.clone().v4().action(RuleAction::Blackhole).execute()).or_fault(failed)?;
-        self.run(rule.v6().action(RuleAction::Blackhole).execute()).or_fault(failed)
+        let rule = rule.table_id(RouteHeader::RT_TABLE_UNSPEC.into()).action(RuleAction::Blackhole);
+        self.run(rule.clone().v4().execute()).or_fault(failed)?;
+        self.run(rule.v6().execute()).or_fault(failed)
     }
 }
 

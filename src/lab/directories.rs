@@ -120,14 +120,14 @@ impl Directories {
         self.runtime.join("credentials.json")
     }
 
-    /// Keys of the tunnel: see [`super::secrets::TunnelKeys`].
+    /// Keys of the tunnel: the text form of [`TunnelKeys`](crate::tunnel::keys::TunnelKeys).
     pub fn tunnel_keys(&self) -> PathBuf {
-        self.runtime.join("tunnel-keys.json")
+        self.runtime.join("tunnel-keys.toml")
     }
 
-    /// The topology's text, when it came from no file.
-    pub fn topology(&self) -> PathBuf {
-        self.runtime.join("topology.toml")
+    /// What the supervisor was told to do: see [`super::supervisor::Plan`].
+    pub fn plan(&self) -> PathBuf {
+        self.runtime.join("plan.json")
     }
 
     /// Files that replace those in /etc on one machine.
