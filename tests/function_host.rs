@@ -1,8 +1,12 @@
 //! The function host over loopback, with real processes behind it. Tests that need Python 3 say so when they skip.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "the helpers of tests are tests")]
+
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,6 +17,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use vpce::config::{Code, Function};
@@ -48,7 +53,7 @@ impl Lab {
             partition: "aws".into(),
             account: "123456789012".into(),
             functions,
-            search_path: std::env::var_os("PATH"),
+            search_path: python3().map(|python| python.parent().unwrap().into()),
             limits,
         };
         let host = FunctionHost::new(settings, &folder.path().join("work")).unwrap();
@@ -179,13 +184,17 @@ fn bootstrap(folder: &Path, name: &str, script: &str) -> Function {
     Function { runtime, ..function(name, Code::Bootstrap { path, handler: "some.handler".into() }) }
 }
 
+/// The interpreter, not a shim in front of it that takes its time.
 fn python3() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path).map(|folder| folder.join("python3")).find(|file| file.is_file());
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
+        Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
+    });
     if found.is_none() {
         println!("skipped: python3 is not in PATH");
     }
-    found
+    found.clone()
 }
 
 macro_rules! require_python {
@@ -1002,6 +1011,41 @@ async fn a_process_that_ignores_sigterm_is_killed_within_the_bound() {
     assert!(!alive(pid));
 }
 
+/// Plays both parts: started again by itself with `ROLE` set, it is the host that gets killed.
+#[tokio::test]
+async fn a_host_that_is_killed_leaves_no_process_behind() {
+    const ROLE: &str = "VPCE_TEST_HOST_TO_KILL";
+    require_python!();
+    if std::env::var_os(ROLE).is_some() {
+        let lab = Lab::up(vec![python("hello", HELLO)]).await;
+        lab.json("hello", "").await;
+        println!("\npid={}", lab.pids("hello")[0]);
+        std::future::pending::<()>().await;
+    }
+    let mut host = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_host_that_is_killed_leaves_no_process_behind", "--nocapture"])
+        .env(ROLE, "1")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(host.stdout.take().unwrap()).lines();
+    let pid: i64 = loop {
+        let line = lines.next_line().await.unwrap().expect("the host tells its process's id");
+        if let Some(pid) = line.strip_prefix("pid=") {
+            break pid.parse().unwrap();
+        }
+    };
+    assert!(alive(pid));
+    host.kill().await.unwrap();
+    let gone = async {
+        while alive(pid) {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), gone).await.is_ok(), "process {pid} outlived its host");
+}
+
 // ── the real thing ──
 
 /// A Python with AWS's own runtime client, if someone installed one.
@@ -1009,7 +1053,7 @@ fn awslambdaric() -> Option<PathBuf> {
     let clients = std::env::var_os("VPCE_CLIENTS").map(PathBuf::from);
     let clients = clients.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients"));
     let python = clients.join("bin/python3");
-    let import = std::process::Command::new(&python).args(["-c", "import awslambdaric"]).output();
+    let import = Command::new(&python).args(["-c", "import awslambdaric"]).output();
     if import.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
@@ -1041,10 +1085,17 @@ def handler(event, context):
     let code = Code::Bootstrap { path: root.clone(), handler: "app.handler".into() };
     let theirs = Function { code, ..theirs };
     let ours = function("ours", Code::Python { path: root.clone(), handler: "app.handler".into() });
-    let broken = Code::Bootstrap { path: root.clone(), handler: "app.missing".into() };
-    let their_broken = Function { name: "their-broken".into(), code: broken, ..theirs.clone() };
-    let our_broken = function("our-broken", Code::Python { path: root, handler: "app.missing".into() });
-    let lab = Lab::up(vec![theirs, ours, their_broken, our_broken]).await;
+    std::fs::write(root.join("raises.py"), "def deep(): 1 / 0\ndeep()\n").unwrap();
+    std::fs::write(root.join("syntax.py"), "x = (\n").unwrap();
+    let mut functions = vec![theirs.clone(), ours];
+    let broken = ["app.missing", "raises.handler", "syntax.handler", "nowhere.handler", "time.handler", "nodot"];
+    for (number, handler) in broken.iter().enumerate() {
+        let code = Code::Bootstrap { path: root.clone(), handler: (*handler).into() };
+        functions.push(Function { name: format!("theirs-{number}"), code, ..theirs.clone() });
+        let code = Code::Python { path: root.clone(), handler: (*handler).into() };
+        functions.push(function(&format!("ours-{number}"), code));
+    }
+    let lab = Lab::up(functions).await;
     let context = BASE64.encode(r#"{"custom":{"k":"ü"}}"#);
     let headers = [
         ("x-vpce-request-id", "id-1"),
@@ -1059,8 +1110,10 @@ def handler(event, context):
         assert_eq!(their_answer.text(), our_answer.text(), "{event}");
         assert_eq!(their_answer.error(), our_answer.error(), "{event}");
     }
-    let (theirs, ours) =
-        (lab.invoke("their-broken", &headers, "{}").await, lab.invoke("our-broken", &headers, "{}").await);
-    assert_eq!((theirs.error(), theirs.text()), (ours.error(), ours.text()));
+    for (number, handler) in broken.iter().enumerate() {
+        let theirs = lab.invoke(&format!("theirs-{number}"), &headers, "{}").await;
+        let ours = lab.invoke(&format!("ours-{number}"), &headers, "{}").await;
+        assert_eq!((theirs.error(), theirs.text()), (ours.error(), ours.text()), "{handler}");
+    }
     assert_eq!(lab.status("theirs")["cold_starts"], 1);
 }

@@ -386,11 +386,11 @@ impl Host {
                 };
                 let mut order = match Order::parse(&request, version, arn) {
                     Ok(order) => order,
-                    Err(refusal) => return refusal,
+                    Err(refusal) => return *refusal,
                 };
                 order.payload = match read_payload(request.into_body()).await {
                     Ok(payload) => payload,
-                    Err(refusal) => return refusal,
+                    Err(refusal) => return *refusal,
                 };
                 let admission = match pool.admit() {
                     Ok(admission) => admission,
@@ -417,11 +417,11 @@ async fn echo(function: &Function, tally: &Tally, version: String, request: Requ
     let tail = wants_tail(&request).then(Instant::now);
     let id = match request_id(&request) {
         Ok(id) => id,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let payload = match read_payload(request.into_body()).await {
         Ok(payload) => payload,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     tally.invocations.fetch_add(1, Ordering::Relaxed);
     let mut response = json_response(StatusCode::OK, payload);
@@ -476,11 +476,7 @@ impl Versions {
 
 impl Order {
     /// The order in a request's headers, its payload still to come.
-    fn parse(
-        request: &Request<Incoming>,
-        version: String,
-        arn: impl Fn() -> String,
-    ) -> Result<Self, Response<ReplyBody>> {
+    fn parse(request: &Request<Incoming>, version: String, arn: impl Fn() -> String) -> Result<Self, Refusal> {
         let headers = request.headers();
         let given = |name: &HeaderName| headers.get(name).cloned();
         let client_context = match given(&CLIENT_CONTEXT) {
@@ -516,7 +512,7 @@ impl Order {
 }
 
 /// The caller's request id, or a new one. It becomes part of a path.
-fn request_id(request: &Request<Incoming>) -> Result<String, Response<ReplyBody>> {
+fn request_id(request: &Request<Incoming>) -> Result<String, Refusal> {
     let Some(id) = request.headers().get(&VPCE_REQUEST_ID) else {
         return Ok(uuid::Uuid::new_v4().to_string());
     };
@@ -559,13 +555,20 @@ fn new_trace_id() -> String {
     format!("Root=1-{:08x}-{};Parent={};Sampled=0", super::epoch_ms() / 1000, &random[..24], &parent[..16])
 }
 
-fn bad_request(message: &str) -> Response<ReplyBody> {
+/// The answer to a request that is not carried out; boxed, because the other outcome is small.
+type Refusal = Box<Response<ReplyBody>>;
+
+fn refuse(status: StatusCode, code: &'static str, body: &Value) -> Refusal {
+    Box::new(error_response(status, code, body))
+}
+
+fn bad_request(message: &str) -> Refusal {
     let body = json!({ "Type": "User", "message": message });
-    error_response(StatusCode::BAD_REQUEST, "InvalidRequestContentException", &body)
+    refuse(StatusCode::BAD_REQUEST, "InvalidRequestContentException", &body)
 }
 
 /// An event, `{}` if there is none.
-async fn read_payload(mut body: Incoming) -> Result<Bytes, Response<ReplyBody>> {
+async fn read_payload(mut body: Incoming) -> Result<Bytes, Refusal> {
     let mut length = 0;
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
@@ -576,7 +579,7 @@ async fn read_payload(mut body: Incoming) -> Result<Bytes, Response<ReplyBody>> 
             Ok(Some(Err(_))) => return Err(bad_request("The request's body could not be read")),
             Err(_) => {
                 let body = json!({ "Type": "User", "message": "The request's body did not arrive in time" });
-                return Err(error_response(StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", &body));
+                return Err(refuse(StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", &body));
             }
         };
         let Ok(data) = frame.into_data() else { continue };
@@ -603,7 +606,7 @@ async fn read_payload(mut body: Incoming) -> Result<Bytes, Response<ReplyBody>> 
             "{length} byte payload is too large for the RequestResponse invocation type (limit {PAYLOAD_LIMIT} bytes)"
         );
         let body = json!({ "Type": "User", "message": message });
-        return Err(error_response(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", &body));
+        return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", &body));
     }
     Ok(match (length, joined.is_empty()) {
         (0, _) => Bytes::from_static(b"{}"),

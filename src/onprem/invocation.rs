@@ -90,7 +90,7 @@ pub(super) async fn invoke(
         pool.tally.errors.fetch_add(1, Ordering::Relaxed);
         let error = FunctionError::of_platform(Fault::TimedOut, &order.request_id, pool.function.timeout);
         drop(admission);
-        let _ = reply.send(answer(Err(error), &order, None));
+        reply.send(answer(Err(error), &order, None)).ok();
         return;
     }
     let patience = order.deadline_ms.map_or(pool.function.timeout + init_limit, |deadline| {
@@ -109,7 +109,7 @@ pub(super) async fn invoke(
     };
     drop(admission);
     // A caller that is gone gets no answer.
-    let _ = reply.send(response);
+    reply.send(response).ok();
 }
 
 /// Starts a process for an invocation: the init phase, and a second try within the invocation.
@@ -200,7 +200,7 @@ impl Run {
         let log = self.close(pool, result.as_ref().err());
         let response = answer(result, &self.order, log);
         self.release(pool, admission);
-        let _ = reply.send(response);
+        reply.send(response).ok();
     }
 
     /// A streamed answer to a caller who wants it whole.
@@ -235,7 +235,7 @@ impl Run {
         response.headers_mut().insert(CONTENT_TYPE, content_type.unwrap_or(octets));
         response.headers_mut().insert(TRAILER, HeaderValue::from_static("x-vpce-stream-error, x-amz-log-result"));
         self.order.put_version(response.headers_mut());
-        let _ = reply.send(response);
+        reply.send(response).ok();
 
         let process = self.lease.process.clone();
         let mut sent = 0_u64;
@@ -273,7 +273,7 @@ impl Run {
         }
         self.release(pool, admission);
         if !trailers.is_empty() {
-            let _ = sender.send(Frame::trailers(trailers)).await;
+            sender.send(Frame::trailers(trailers)).await.ok();
         }
     }
 

@@ -187,7 +187,7 @@ pub(super) fn find_python(search_path: Option<std::ffi::OsString>) -> Python {
     tokio::spawn(async move {
         let asked = ask(&found).await;
         // Nobody waits any more once the host is gone.
-        let _ = answer.send(Some(asked));
+        answer.send(Some(asked)).ok();
     });
     python
 }

@@ -3,7 +3,6 @@
 //! The lines the platform adds are written as real Lambda writes them (`docs/fidelity.md`): fields end in tabs, and a
 //! status follows only when the invocation failed.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Bytes of log that an invocation may ask for. AWS: "the last 4 KB of the execution log".
@@ -95,8 +94,7 @@ pub(super) fn millis(duration: Duration) -> f64 {
 /// The name of a new log stream: `2026/11/23/[$LATEST]` and 32 hexadecimal digits.
 pub(super) fn stream_name(now: crate::time::UnixTime, version: &str) -> String {
     let mut name = now.to_utc().strftime("%Y/%m/%d/").to_string();
-    // Writing to a string cannot fail.
-    let _ = write!(name, "[{version}]{}", uuid::Uuid::new_v4().simple());
+    name.push_str(&format!("[{version}]{}", uuid::Uuid::new_v4().simple()));
     name
 }
 

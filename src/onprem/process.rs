@@ -171,7 +171,7 @@ impl Process {
                 return exit;
             }
             // The sender lives in `self`, so the wait cannot fail.
-            let _ = exit.changed().await;
+            exit.changed().await.ok();
         }
     }
 
@@ -189,7 +189,7 @@ impl Process {
         let child = lock(&self.child);
         if let Some(pid) = child.as_ref().and_then(|child| pid_of(child.id())) {
             // It may have ended, and then there is nothing left to do.
-            let _ = rustix::process::kill_process_group(pid, signal);
+            rustix::process::kill_process_group(pid, signal).ok();
         }
     }
 

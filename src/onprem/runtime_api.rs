@@ -175,7 +175,7 @@ impl RuntimeSlot {
     pub(super) async fn waiting(&self) {
         let mut phase = self.phase.subscribe();
         // The sender lives in `self`, so the wait cannot fail.
-        let _ = phase.wait_for(|&phase| phase == Phase::Waiting).await;
+        phase.wait_for(|&phase| phase == Phase::Waiting).await.ok();
     }
 
     /// Hands an invocation to the process, which must be waiting; how it answers comes out of the channel.
@@ -316,12 +316,12 @@ async fn handle_response(
     match read_limited(body).await {
         Ok(answer) => {
             // A receiver that is gone has timed out, and the process with it.
-            let _ = reply.send(Outcome::Response(answer));
+            reply.send(Outcome::Response(answer)).ok();
             slot.settle();
             Ok(())
         }
         Err(refusal) if refusal.0 == StatusCode::PAYLOAD_TOO_LARGE => {
-            let _ = reply.send(Outcome::TooLarge);
+            reply.send(Outcome::TooLarge).ok();
             slot.settle();
             Err(refusal)
         }
@@ -340,7 +340,7 @@ async fn handle_stream(
 ) -> Result<(), Refusal> {
     let (sender, parts) = mpsc::channel(STREAM_PARTS);
     let content_type = headers.get(CONTENT_TYPE).cloned();
-    let _ = reply.send(Outcome::Stream { content_type, parts });
+    reply.send(Outcome::Stream { content_type, parts }).ok();
     let mut fault = None;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
@@ -356,7 +356,7 @@ async fn handle_stream(
             Err(frame) => fault = frame.into_trailers().ok().and_then(|trailers| stream_fault(&trailers)),
         }
     }
-    let _ = sender.send(Part::End(fault)).await;
+    sender.send(Part::End(fault)).await.ok();
     slot.settle();
     Ok(())
 }
@@ -377,7 +377,7 @@ async fn handle_error(slot: &RuntimeSlot, id: &str, headers: &HeaderMap, body: &
     let reply = slot.claim(id, headers)?;
     match read_error(headers, body).await {
         Ok(error) => {
-            let _ = reply.send(Outcome::Error(error));
+            reply.send(Outcome::Error(error)).ok();
             slot.settle();
             Ok(())
         }
