@@ -15,5 +15,10 @@ pub mod udp;
 pub mod plumbing;
 pub mod control;
 pub mod readiness;
+pub mod child;
+pub mod readable;
+pub mod clock;
+pub mod hot_loop;
+pub mod endpoint;
 
 pub use fault::{Fault, OrFault};
