@@ -47,13 +47,17 @@ impl Lab {
     }
 
     async fn up_with(functions: Vec<Function>, limits: Limits) -> Self {
+        Self::up_under(functions, limits, python3()).await
+    }
+
+    async fn up_under(functions: Vec<Function>, limits: Limits, python: Option<PathBuf>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = HostSettings {
             region: "us-east-2".into(),
             partition: "aws".into(),
             account: "123456789012".into(),
             functions,
-            search_path: python3().map(|python| python.parent().unwrap().into()),
+            search_path: python.map(|python| python.parent().unwrap().into()),
             limits,
         };
         let host = FunctionHost::new(settings, &folder.path().join("work")).unwrap();
@@ -552,7 +556,7 @@ async fn a_module_that_cannot_be_loaded_says_why_as_lambdas_python_does() {
         (
             "syntax",
             "Runtime.UserCodeSyntaxError",
-            "Syntax error in module 'code': expected ':' (code.py, line 1)",
+            "Syntax error in module 'code': ",
             Some(format!("  File \"{file}\" Line 1\n    def handler(event, context)\n")),
         ),
         ("missing", "Runtime.HandlerNotFound", "Handler 'handler' missing on module 'code'", None),
@@ -568,7 +572,13 @@ async fn a_module_that_cannot_be_loaded_says_why_as_lambdas_python_does() {
         let answer = lab.invoke(name, &[("x-amz-log-type", "Tail")], "{}").await;
         assert_eq!((answer.status, answer.error()), (StatusCode::OK, Some("Unhandled")), "{name}");
         let error = answer.json();
-        assert_eq!((&error["errorType"], &error["errorMessage"]), (&json!(error_type), &json!(message)), "{name}");
+        assert_eq!(error["errorType"], error_type, "{name}");
+        let said = error["errorMessage"].as_str().unwrap();
+        match name {
+            // Each version of Python words it in its own way.
+            "syntax" => assert!(said.starts_with(message) && said.ends_with(" (code.py, line 1)"), "{said}"),
+            _ => assert_eq!(said, message, "{name}"),
+        }
         assert_eq!(error["requestId"], "", "{name}");
         match (name, stack) {
             ("raises", _) => {
@@ -578,7 +588,7 @@ async fn a_module_that_cannot_be_loaded_says_why_as_lambdas_python_does() {
             (_, stack) => assert_eq!(error["stackTrace"], json!(Vec::from_iter(stack)), "{name}"),
         }
         let log = answer.log();
-        assert!(log.contains(&format!("[ERROR] {error_type}: {message}\n")), "{name}: {log}");
+        assert!(log.contains(&format!("[ERROR] {error_type}: {said}\n")), "{name}: {log}");
         assert!(log.trim_end().ends_with("Status: error"), "{name}: {log}");
         lab.until(|lab| lab.pids(name).is_empty()).await;
     }
@@ -1083,7 +1093,8 @@ def handler(event, context):
     let root = folder.path().join("theirs");
     std::fs::write(root.join("app.py"), source).unwrap();
     let code = Code::Bootstrap { path: root.clone(), handler: "app.handler".into() };
-    let theirs = Function { code, ..theirs };
+    // Not `provided`: their encoder asks for the runtime, as ours does.
+    let theirs = Function { code, runtime: "python3.11".into(), ..theirs };
     let ours = function("ours", Code::Python { path: root.clone(), handler: "app.handler".into() });
     std::fs::write(root.join("raises.py"), "def deep(): 1 / 0\ndeep()\n").unwrap();
     std::fs::write(root.join("syntax.py"), "x = (\n").unwrap();
@@ -1095,7 +1106,7 @@ def handler(event, context):
         let code = Code::Python { path: root.clone(), handler: (*handler).into() };
         functions.push(function(&format!("ours-{number}"), code));
     }
-    let lab = Lab::up(functions).await;
+    let lab = Lab::up_under(functions, Limits::default(), Some(python3)).await;
     let context = BASE64.encode(r#"{"custom":{"k":"ü"}}"#);
     let headers = [
         ("x-vpce-request-id", "id-1"),
