@@ -17,6 +17,7 @@ mod launch;
 mod log_tail;
 mod pool;
 mod process;
+mod request;
 mod runtime_api;
 
 pub use function_host::{FunctionHost, FunctionHostError, HostSettings, Limits, run};
