@@ -203,10 +203,10 @@ impl CustomerGateway {
                             deliver(device, packet, counters);
                         });
                     }
-                    Receipt::Refused => counters.drop(Reason::TunnelUnreachable),
+                    Receipt::Refused => counters.deny(Reason::TunnelUnreachable),
                     Receipt::Empty => break,
                     Receipt::Failed(_) => {
-                        counters.drop(Reason::TunnelUnreachable);
+                        counters.deny(Reason::TunnelUnreachable);
                         break;
                     }
                 }
@@ -264,7 +264,7 @@ fn deliver(device: &TunQueue, packet: &[u8], counters: &Counters) {
             counters.count(Event::PacketsTx);
             counters.add(Event::BytesTx, packet.len() as u64);
         }
-        Err(error) => counters.drop(match error.raw_os_error() {
+        Err(error) => counters.deny(match error.raw_os_error() {
             Some(libc::EINVAL) => Reason::PacketMalformed,
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Reason::TunnelQueueFull,
             // The interface is down or gone.

@@ -67,7 +67,7 @@ impl Forwarder {
     #[inline]
     pub(super) fn handle_packet(&mut self, slot: &mut [u8], now: Moment, counters: &Counters) {
         if let Err(reason) = self.encapsulate(slot, now, counters) {
-            counters.drop(reason);
+            counters.deny(reason);
         }
     }
 
@@ -93,7 +93,7 @@ impl Forwarder {
             let Some(mut grant) = self.end.grant(segments.packet_len_max()) else {
                 // What is left of a super-segment has no room either.
                 for _ in 1..segments.remaining() {
-                    counters.drop(Reason::TunnelQueueFull);
+                    counters.deny(Reason::TunnelQueueFull);
                 }
                 return Err(Reason::TunnelQueueFull);
             };
@@ -125,7 +125,7 @@ impl Forwarder {
                     counters.count(Event::Forwarded);
                     deliver(packet);
                 }
-                Err(reason) => counters.drop(reason),
+                Err(reason) => counters.deny(reason),
             }
         }
     }
