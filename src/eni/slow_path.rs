@@ -1,0 +1,178 @@
+//! A flow's first packet, whatever belongs to no flow, and what becomes of the denied.
+
+use std::borrow::Cow;
+
+use super::fast_path::{logged, replies};
+use super::flow_log::{Action, LogHandle, Logged};
+use super::{EniPacket, EniStage, FlowVerdict, Ingress, Origin, SERVICE_PORT};
+use crate::config::Unanswered;
+use crate::flow::Direction;
+use crate::packet::{Protocol, TcpFlags};
+use crate::security_group::{AclDecision, AclEntry, Decision, RuleDirection, Subject};
+use crate::time::Now;
+use crate::verdict::{Counters, Event, Reason};
+
+/// Why a packet goes no further although no rule denies it, and what its sender is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusal {
+    pub(super) reason: Reason,
+    pub(super) text: &'static str,
+    pub(super) answer: Unanswered,
+}
+
+impl Refusal {
+    pub(super) const fn silent(reason: Reason, text: &'static str) -> Self {
+        Self { reason, text, answer: Unanswered::Drop }
+    }
+}
+
+impl<U> EniStage<U> {
+    /// Judges a packet that belongs to no live flow.
+    pub(super) fn first(
+        &mut self,
+        eni: u16,
+        origin: Origin,
+        mut packet: EniPacket<'_>,
+        now: Now,
+        counters: &Counters,
+    ) -> Ingress {
+        let meta = packet.meta;
+        counters.count(Event::FlowMiss);
+        if self.snapshot.route(meta.tuple().src()) != Some(origin) {
+            let text = "no route leads to its source by the way it came";
+            return self.refuse(Some(eni), &packet, Refusal::silent(Reason::CannotRoute, text), now, counters);
+        }
+        let rules = &self.snapshot.enis[usize::from(eni)];
+        let subject = Subject::of(meta);
+        let acl_ingress = rules.network_acl.evaluate(RuleDirection::Ingress, &subject);
+        if let AclDecision::Deny(entry) = acl_ingress {
+            return self.deny_by_acl(eni, &packet, RuleDirection::Ingress, entry, now, counters);
+        }
+        counters.count(Event::RuleWalk);
+        let Decision::Allow(rule) = rules.security_groups.evaluate(RuleDirection::Ingress, &subject) else {
+            return self.deny_by_security_group(eni, &packet, &subject, now, counters);
+        };
+
+        // The rules allow it: what the endpoint itself does with it comes on top, and flow logs say ACCEPT.
+        let refusal = match meta.tuple().protocol {
+            Protocol::TCP if meta.tuple().dst_port != SERVICE_PORT => Refusal {
+                reason: Reason::PortClosed,
+                text: "the service listens on port 443 only",
+                answer: self.snapshot.settings.other_port,
+            },
+            Protocol::TCP if !meta.tcp_flags().opens() => {
+                Refusal::silent(Reason::FlowUnknown, "it opens no connection and belongs to none")
+            }
+            Protocol::TCP => {
+                let acl_egress = rules.network_acl.evaluate(RuleDirection::Egress, &replies(&subject));
+                let log = [LogHandle::NONE; 2];
+                let verdict = FlowVerdict { eni, origin, rule: Some(rule), acl_ingress, acl_egress, log };
+                match self.flows.open(meta, verdict, self.snapshot.epoch, now.mono) {
+                    Ok(opened) => {
+                        counters.count(Event::FlowCreated);
+                        if let Some(replaced) = opened.replaced {
+                            if replaced.tuple == meta.tuple() {
+                                counters.count(Event::FlowRecycled);
+                            }
+                            if replaced.user.is_some() {
+                                self.replaced.push_back(replaced);
+                            }
+                        }
+                        self.clamp(&mut packet, counters);
+                        self.log_flow(opened.id, Direction::Original, &packet, now);
+                        return Ingress::Deliver { flow: opened.id, first: true };
+                    }
+                    Err(reason @ Reason::HalfOpenLimit) => Refusal::silent(reason, "too many half-open connections"),
+                    Err(reason) => Refusal::silent(reason, "the flow table is full"),
+                }
+            }
+            _ if subject.icmp.is_some() => Refusal::silent(Reason::IcmpIgnored, "an endpoint does not answer ICMP"),
+            _ => Refusal::silent(Reason::ProtocolUnsupported, "the service speaks TCP only"),
+        };
+        self.log_packet(logged(eni, &packet, Action::Accept), now);
+        self.refuse(Some(eni), &packet, refusal, now, counters)
+    }
+
+    /// Drops a packet that no rule denies, or asks for a RST if the refusal and the network ACL will have one.
+    #[cold]
+    pub(super) fn refuse(
+        &mut self,
+        eni: Option<u16>,
+        packet: &EniPacket<'_>,
+        refusal: Refusal,
+        now: Now,
+        counters: &Counters,
+    ) -> Ingress {
+        let Refusal { reason, text, answer } = refusal;
+        let (meta, subject) = (packet.meta, Subject::of(packet.meta));
+        counters.drop(reason);
+        let rules = eni.and_then(|eni| self.snapshot.enis.get(usize::from(eni)));
+        self.denials.record(subject, reason, rules.map(|rules| &rules.id), now, || Cow::Borrowed(text));
+        let (Some(eni), Some(rules)) = (eni, rules) else { return Ingress::Drop(reason) };
+        // RFC 9293 §3.5.2: a RST is never answered with one.
+        let is_answered = answer == Unanswered::Reset
+            && meta.tuple().protocol == Protocol::TCP
+            && !meta.tcp_flags().contains(TcpFlags::RST);
+        let reply = replies(&subject);
+        let acl_egress = rules.network_acl.evaluate(RuleDirection::Egress, &reply);
+        // AWS: what comes after a connection's end is REJECT.
+        if matches!(reason, Reason::FlowClosed | Reason::FlowIdleExpired) {
+            self.log_packet(logged(eni, packet, Action::Reject), now);
+        }
+        if !is_answered {
+            return Ingress::Drop(reason);
+        }
+        let (action, outcome) = match acl_egress {
+            AclDecision::Allow(_) => (Action::Accept, Ingress::Reset(reason)),
+            AclDecision::Deny(_) => (Action::Reject, Ingress::Drop(reason)),
+        };
+        let bytes = if meta.tuple().is_v6() { 60 } else { 40 };
+        self.log_packet(Logged { eni, tuple: reply.tuple, action, packets: 1, bytes }, now);
+        outcome
+    }
+
+    #[cold]
+    fn deny_by_security_group(
+        &mut self,
+        eni: u16,
+        packet: &EniPacket<'_>,
+        subject: &Subject,
+        now: Now,
+        counters: &Counters,
+    ) -> Ingress {
+        let reason = Reason::SecurityGroupMismatch;
+        counters.drop(reason);
+        let rules = &self.snapshot.enis[usize::from(eni)];
+        self.denials.record(*subject, reason, Some(&rules.id), now, || {
+            let nearest = rules.security_groups.explain(RuleDirection::Ingress, subject);
+            nearest.map_or(Cow::Borrowed("its security groups have no rules"), |miss| Cow::Owned(miss.text))
+        });
+        self.log_packet(logged(eni, packet, Action::Reject), now);
+        Ingress::Drop(reason)
+    }
+
+    #[cold]
+    pub(super) fn deny_by_acl(
+        &mut self,
+        eni: u16,
+        packet: &EniPacket<'_>,
+        direction: RuleDirection,
+        entry: AclEntry,
+        now: Now,
+        counters: &Counters,
+    ) -> Ingress {
+        let reason = Reason::NetworkAclDeny;
+        counters.drop(reason);
+        if let Some(rules) = self.snapshot.enis.get(usize::from(eni)) {
+            self.denials.record(Subject::of(packet.meta), reason, Some(&rules.id), now, || {
+                Cow::Owned(rules.network_acl.explain(direction, entry))
+            });
+        }
+        self.log_packet(logged(eni, packet, Action::Reject), now);
+        Ingress::Drop(reason)
+    }
+
+    fn log_packet(&mut self, logged: Logged, now: Now) {
+        self.log.record(&mut { LogHandle::NONE }, logged, now.unix);
+    }
+}
