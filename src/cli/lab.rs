@@ -107,7 +107,6 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<ExitCode, Fail
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the environment is read in cli")]
 fn shell() -> OsString {
     std::env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into())
 }

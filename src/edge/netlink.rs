@@ -3,8 +3,6 @@
 //! A [`Netlink`] talks to the namespace its thread was in when it was opened, and stays with it. Its calls block; they
 //! run a little tokio runtime of their own and must not be made from inside another.
 
-#![expect(clippy::disallowed_methods, reason = "the edge writes kernel settings")]
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
