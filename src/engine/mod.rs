@@ -136,7 +136,7 @@ impl Engine {
         let deadlines = [
             self.wheel.next_deadline(),
             self.timers.next(),
-            self.eni.next_deadline(),
+            self.eni.next_deadline(self.now),
             self.tunnel.next_deadline(),
             self.serving.next_deadline(),
         ];

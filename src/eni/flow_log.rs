@@ -9,14 +9,13 @@
 //! window of that eni is marked SKIPDATA.
 
 use std::fmt;
-use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::snapshot::EniSnapshot;
+use crate::flow::{FlowHasher, FlowSeed};
 use crate::packet::FiveTuple;
 use crate::time::UnixTime;
 
@@ -160,6 +159,12 @@ struct Window {
     seen: Vec<Seen>,
 }
 
+impl Window {
+    fn with_capacity(records: usize) -> Self {
+        Self { records: Vec::with_capacity(records), ..Self::default() }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct FlowLog {
     settings: FlowLogSettings,
@@ -170,25 +175,25 @@ pub(super) struct FlowLog {
     ends_at: UnixTime,
     open: Window,
     index: HashTable<u32>,
-    hasher: RandomState,
+    hasher: FlowHasher,
     /// The last window that is over, and how much of it was polled: records, then enis.
     over: Window,
     polled: usize,
 }
 
 impl FlowLog {
-    pub(super) fn new(settings: FlowLogSettings, snapshot: &EniSnapshot, now: UnixTime) -> Self {
+    pub(super) fn new(settings: FlowLogSettings, snapshot: &EniSnapshot, seed: FlowSeed, now: UnixTime) -> Self {
         let mut log = Self {
             settings,
             account: Arc::clone(&snapshot.account),
             enis: Vec::new(),
             number: 0,
             ends_at: UnixTime::from_nanos(u64::MAX),
-            open: Window::default(),
-            index: HashTable::new(),
-            hasher: RandomState::default(),
-            over: Window::default(),
-            polled: usize::MAX,
+            open: Window::with_capacity(settings.record_limit),
+            index: HashTable::with_capacity(settings.record_limit),
+            hasher: FlowHasher::new(seed),
+            over: Window::with_capacity(settings.record_limit),
+            polled: 0,
         };
         log.update(snapshot);
         if log.is_on() {
@@ -253,6 +258,11 @@ impl FlowLog {
         }
     }
 
+    /// When the open window ends; `None` if nothing is logged.
+    pub(super) fn window_end(&self) -> Option<UnixTime> {
+        self.is_on().then_some(self.ends_at)
+    }
+
     const fn is_on(&self) -> bool {
         !self.settings.window.is_zero()
     }
@@ -277,12 +287,8 @@ impl FlowLog {
         self.open.seen.clear();
         self.open.seen.resize(self.enis.len(), Seen::default());
         self.index.clear();
-        let end = self.over.end;
         self.begin_window(now);
-        // Windows that passed unpolled had nothing in them: they are told of as one.
-        if self.over.records.is_empty() && self.open.start > end + 1 {
-            self.over.end = self.number * self.settings.window.as_secs().max(1) - 1;
-        }
+        // Nothing is passed over in silence: windows in which nobody polled count to the next.
         self.open.start = self.over.end + 1;
     }
 
@@ -312,12 +318,8 @@ impl FlowLog {
     }
 }
 
-fn hash_of(hasher: &RandomState, logged: &Logged) -> u64 {
-    use std::hash::{BuildHasher, Hash};
-    let mut hasher = hasher.build_hasher();
-    logged.tuple.hash(&mut hasher);
-    hasher.write_u32(u32::from(logged.eni) << 1 | u32::from(logged.action == Action::Accept));
-    hasher.finish()
+fn hash_of(hasher: &FlowHasher, logged: &Logged) -> u64 {
+    hasher.hash_direction(&logged.tuple, u32::from(logged.eni) << 1 | u32::from(logged.action == Action::Accept))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod launch;
 mod log_tail;
 mod pool;
 mod process;
+mod request;
 mod runtime_api;
 pub mod site;
 
