@@ -118,12 +118,13 @@ impl fmt::Display for FlowLogRecord {
 /// Where the record of a flow's direction stands, so that it is not looked up for each packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct LogHandle {
-    window: u64,
+    /// The low half of the window's number: 8,000 years of minutes.
+    window: u32,
     record: u32,
 }
 
 impl LogHandle {
-    pub(super) const NONE: Self = Self { window: u64::MAX, record: u32::MAX };
+    pub(super) const NONE: Self = Self { window: u32::MAX, record: u32::MAX };
 }
 
 /// What is logged: packets and bytes of one direction.
@@ -214,11 +215,11 @@ impl FlowLog {
         if now >= self.ends_at {
             self.end_window(now);
         }
-        if handle.window != self.number {
+        if handle.window != self.number as u32 {
             if !self.is_on() {
                 return;
             }
-            *handle = LogHandle { window: self.number, record: self.find_or_make(&logged, now) };
+            *handle = LogHandle { window: self.number as u32, record: self.find_or_make(&logged, now) };
         }
         if let Some(aggregate) = self.open.records.get_mut(handle.record as usize) {
             aggregate.logged.packets += logged.packets;
