@@ -23,6 +23,7 @@ use crate::lambda::{
 };
 use crate::tcp::{Connection, Leg, TcpStage};
 use crate::time::{Moment, Now, TurnClock};
+use crate::verdict::{Counters, Event};
 
 /// Bodies of answers.
 pub(super) type ServiceBody = ResponseBody;
@@ -38,6 +39,7 @@ pub(super) struct Serving {
     routes: Routes,
     inside: IpAddr,
     host: SocketAddr,
+    counters: Arc<Counters>,
 }
 
 impl Serving {
@@ -48,7 +50,7 @@ impl Serving {
         inside: IpAddr,
         host: SocketAddr,
     ) -> Self {
-        let clock = Rc::clone(&parts.clock);
+        let (clock, counters) = (Rc::clone(&parts.clock), Arc::clone(&parts.counters));
         Self {
             service: Rc::new(Service::new(parts)),
             clock,
@@ -57,6 +59,7 @@ impl Serving {
             routes,
             inside,
             host,
+            counters,
         }
     }
 
@@ -74,8 +77,9 @@ impl Serving {
     pub(super) fn handler(&self, client: SocketAddr, endpoint: SocketAddr) -> Handler<ServiceBody> {
         let eni = self.routes.eni_of(endpoint.ip()).unwrap_or(0);
         let connection = Rc::new(ConnectionInfo { client, endpoint, eni, is_secure: true });
-        let service = Rc::clone(&self.service);
+        let (service, counters) = (Rc::clone(&self.service), Arc::clone(&self.counters));
         Rc::new(move |request| {
+            counters.count(Event::HttpRequest);
             let (service, connection) = (Rc::clone(&service), Rc::clone(&connection));
             Box::pin(async move { service.handle(&connection, request).await })
         })
