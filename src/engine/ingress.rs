@@ -142,6 +142,7 @@ impl Engine {
         let Some(tcp) = self.tcp.listen(leg, local) else {
             self.counters.deny(Reason::TcpSocketLimit);
             self.eni.close(flow, self.now);
+            self.counters.count(Event::FlowClosed);
             return None;
         };
         let entry = self.clients.vacant_entry();

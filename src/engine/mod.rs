@@ -53,7 +53,7 @@ use crate::tcp::{PacketBuffer, TcpStage};
 use crate::time::{Moment, Now};
 use crate::tls::ServerSetup;
 use crate::tunnel::TunnelEnd;
-use crate::verdict::{Counters, Reason};
+use crate::verdict::{Counters, Event, Reason};
 
 /// Connections served in one call of [`Engine::poll`] before the edge looks for packets again.
 const SERVE_BUDGET: usize = 256;
@@ -94,7 +94,7 @@ impl std::fmt::Debug for Engine {
         f.debug_struct("Engine")
             .field("clients", &self.clients.len())
             .field("hosts", &self.hosts.len())
-            .field("eni", &self.eni)
+            .field("flows", self.eni.flows())
             .finish_non_exhaustive()
     }
 }
@@ -268,6 +268,7 @@ impl Engine {
 
     /// Ends what took too long, and wakes connections whose TCP has something to do by itself.
     fn expire(&mut self) {
+        // What takes too long ends before the flow below it is forgotten, also when time leaps.
         let mut budget = EXPIRY_BUDGET;
         while let Some(key) = self.wheel.poll_expired(self.now.mono, &mut budget) {
             let slot = (key >> 1) as usize;
@@ -305,6 +306,7 @@ impl Engine {
                 if client.is_half_open() {
                     // Without a word: its source may be made up.
                     self.eni.close(client.flow, self.now);
+                    self.counters.count(Event::FlowClosed);
                     self.forget_client(slot);
                 } else {
                     client.expire(reason, self.now.mono);
