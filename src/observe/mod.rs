@@ -11,3 +11,4 @@
 )]
 
 pub mod pcapng;
+pub mod capture;
