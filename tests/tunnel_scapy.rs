@@ -3,7 +3,12 @@
 //! Needs Python with `scapy` and `cryptography`: in `$VPCE_CLIENTS`, in `target/clients` (both virtual environments), or
 //! the machine's own `python3`. Without them the tests say so and check nothing.
 
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stdout, reason = "a test may read its environment and fail loudly")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may read its environment and fail loudly"
+)]
 
 use std::io::Write as _;
 use std::net::Ipv4Addr;

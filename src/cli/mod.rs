@@ -1,3 +1,178 @@
 //! The command line: one file per subcommand.
+//!
+//! Exit codes: 0 done, 1 our failure, 2 wrong usage or configuration, 3 a check found what it looks for. Data goes to
+//! stdout, as text or JSON (`-o`); logs and errors go to stderr, and an error says what is wrong, where, and what to do.
 
-pub mod check;
+#![expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
+
+mod check;
+mod doctor;
+mod endpoint;
+mod lab;
+mod onprem;
+mod output;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+pub use output::{Failure, Output};
+
+use crate::edge::Fault;
+use crate::lab::source::{self, Source};
+use crate::lab::{Directories, Folders};
+
+const EXAMPLES: &str = "\
+Examples:
+  vpce doctor                                    what this machine offers
+  vpce lab up                                    the quickstart lab, in the background
+  vpce lab exec app -- aws lambda invoke --function-name hello /dev/stdout
+  vpce lab down
+
+Exit codes: 0 done, 1 failure, 2 wrong usage or configuration, 3 a check found what it looks for.";
+
+/// A Lambda interface endpoint (AWS PrivateLink) in user space.
+#[derive(Debug, Parser)]
+#[command(name = "vpce", version, after_help = EXAMPLES, max_term_width = 110)]
+struct Arguments {
+    /// How data is written to stdout.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Lab(lab::Arguments),
+    Endpoint(endpoint::Arguments),
+    Onprem(onprem::Arguments),
+    Check(check::Arguments),
+    Doctor(doctor::Arguments),
+}
+
+/// Runs the program with these arguments, its own name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let bare = arguments.len() <= 1;
+    let parsed = match Arguments::try_parse_from(arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => return usage(&error, bare),
+    };
+    start_logging();
+    let output = parsed.output;
+    let result = match parsed.command {
+        Command::Lab(arguments) => lab::run(arguments, output),
+        Command::Endpoint(arguments) => endpoint::run(&arguments),
+        Command::Onprem(arguments) => onprem::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments, output),
+        Command::Doctor(arguments) => doctor::run(&arguments, output),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => failure.report(output),
+    }
+}
+
+/// Help and version are data; a wrong word is an error. The bare program's name asks for help.
+fn usage(error: &clap::Error, bare: bool) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if bare && error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        output::print(&error.render().to_string());
+        return ExitCode::SUCCESS;
+    }
+    // Nobody is left to tell if this cannot be written.
+    let _: std::io::Result<()> = error.print();
+    ExitCode::from(if asked { 0 } else { 2 })
+}
+
+/// Logs to stderr. `VPCE_LOG` chooses what, in the form of `RUST_LOG`; the default is warnings, and a life-cycle's worth
+/// of information from the processes of a lab, whose stderr is a file.
+fn start_logging() {
+    use tracing_subscriber::EnvFilter;
+    let to_terminal = std::io::stderr().is_terminal();
+    let default = if to_terminal { "warn" } else { "info" };
+    let filter = std::env::var("VPCE_LOG").unwrap_or_else(|_| default.to_owned());
+    let colour = to_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .try_init();
+    // A second call, in a test, finds the first one's logging.
+    drop(started);
+}
+
+/// The folders that the environment chooses.
+fn folders() -> Result<Folders, Failure> {
+    Folders::choose(|name| std::env::var(name).ok()).map_err(Failure::usage)
+}
+
+/// Reads the topology that a command names.
+fn load(word: &str) -> Result<Source, Failure> {
+    source::load(word).map_err(Failure::from)
+}
+
+/// Options of the two sides of the tunnel, whether a lab starts them or somebody with a network of their own.
+#[derive(Debug, Args)]
+struct SideArguments {
+    /// A TOML file, or the name of a built-in topology (`quickstart`).
+    config: String,
+    /// The tunnel's path profile, instead of the topology's.
+    #[arg(long, value_name = "NAME")]
+    path: Option<String>,
+    /// Where the certificate authority is kept, and logs are written.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Where keys, credentials and the control socket lie. Both sides need the same.
+    #[arg(long, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+    /// How TUN devices are opened: `offload`, or `plain` for one packet per call.
+    #[arg(long, value_name = "MODE", default_value = "offload")]
+    tun: crate::edge::tun::TunMode,
+    /// Workers: one thread and one queue per device each.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    queues: u8,
+}
+
+impl SideArguments {
+    /// The topology, with the options applied, and the folders, made and with keys in them.
+    fn prepare(&self) -> Result<(Source, Directories), Failure> {
+        let mut source = load(&self.config)?;
+        if let Some(path) = &self.path {
+            source::use_path(&mut source.topology, path).map_err(Failure::usage)?;
+        }
+        let mut directories = folders()?.of(&source.topology.name);
+        if let Some(state) = &self.state_dir {
+            directories.state.clone_from(state);
+        }
+        if let Some(runtime) = &self.runtime_dir {
+            directories.runtime.clone_from(runtime);
+        }
+        directories.create()?;
+        if !directories.tunnel_keys().exists() {
+            crate::lab::secrets::create(&directories, &source.topology)?;
+        }
+        Ok((source, directories))
+    }
+}
+
+/// Waits until the process is asked to end. Blocks SIGTERM and SIGINT for this thread and those started after it, so it is
+/// made before any other thread.
+struct Termination(crate::edge::sys::SignalWait);
+
+impl Termination {
+    fn watch() -> Result<Self, Failure> {
+        crate::edge::sys::SignalWait::block(&[libc::SIGTERM, libc::SIGINT])
+            .map(Self)
+            .map_err(|error| Fault::new(format!("cannot watch signals: {error}")).into())
+    }
+
+    fn wait(&self) -> Result<(), Failure> {
+        self.0.next().map(drop).map_err(|error| Fault::new(format!("cannot wait for signals: {error}")).into())
+    }
+}

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::network::Ranges;
 use super::reader::{At, Reader, Section};
 
 /// An IPv4 range whose host bits are zero.
@@ -112,15 +113,17 @@ impl Taken {
     pub(super) fn free_v4(&self, cidr: Ipv4Net, from: u32) -> Option<Ipv4Addr> {
         let first = u32::from(cidr.network());
         let last = u32::from(cidr.broadcast());
-        let from = if first + from < last { from } else { 4 };
-        (first + from..last).map(Ipv4Addr::from).find(|address| !self.by.contains_key(&IpAddr::V4(*address)))
+        let from = if first.saturating_add(from) < last { from } else { 4 };
+        (first.saturating_add(from)..last)
+            .map(Ipv4Addr::from)
+            .find(|address| !self.by.contains_key(&IpAddr::V4(*address)))
     }
 
     /// The IPv6 address that goes with an IPv4 one: same distance from the base of its range, or the next free one.
     pub(super) fn free_v6(&self, cidr6: Ipv6Net, offset: u32) -> Option<Ipv6Addr> {
         let base = u128::from(cidr6.network());
         let last = u128::from(cidr6.broadcast());
-        let mut candidates = (0..=u128::from(u16::MAX)).map(|n| base + u128::from(offset).max(4) + n);
+        let mut candidates = (0..=u128::from(u16::MAX)).map(|n| base.saturating_add(u128::from(offset).max(4) + n));
         candidates
             .find(|&address| address < last && !self.by.contains_key(&IpAddr::V6(address.into())))
             .map(Ipv6Addr::from)
@@ -142,26 +145,22 @@ pub(super) fn address_within(
     Some(address)
 }
 
-/// Reads an address that must lie in an IPv6 range. `cidr` is `None` where no range is given at all.
-pub(super) fn address6_within(
-    section: &Section<'_>,
-    key: &str,
-    cidr: Option<Ipv6Net>,
-    whose: &str,
-) -> Option<At<Ipv6Addr>> {
+/// Reads an address that must lie in the IPv6 range of `ranges`.
+pub(super) fn address6_within(section: &Section<'_>, key: &str, ranges: Ranges, whose: &str) -> Option<At<Ipv6Addr>> {
     let address = section.parsed(key, ipv6)?;
-    match cidr {
-        Some(cidr) if cidr.contains(&address.value) => Some(address),
+    match ranges.v6 {
+        Some(cidr) if cidr.contains(&address.value) => return Some(address),
         Some(cidr) => {
             section.fault(&address.span, format!("{} {} is outside {whose}, {cidr}", section.name(key), address.value));
-            None
         }
+        // The range itself is at fault: nothing can be said of what should lie in it.
+        None if ranges.has_v6 => {}
         None => {
             let message = format!("{} is given, but {whose} has no `ipv6_cidr`", section.name(key));
             section.fault(&address.span, message);
-            None
         }
     }
+    None
 }
 
 #[cfg(test)]

@@ -205,29 +205,21 @@ impl Files<'_> {
 
 /// Policy documents of a section: `policy` holds the JSON itself, `policy_file` names files; either may be a list.
 /// What the documents say is for the policy stage to judge.
-pub(super) fn policy_texts(section: &Section<'_>, origin: &str, files: &Files<'_>, limit: usize) -> Vec<PolicyText> {
-    let mut policies = Vec::new();
+pub(super) fn policy_texts(section: &Section<'_>, origin: &str, files: &Files<'_>) -> Vec<PolicyText> {
     let texts = one_or_more(section, "policy");
     let single = texts.len() == 1;
-    for (index, At { value, span }) in texts.into_iter().enumerate() {
+    let written = texts.into_iter().enumerate().map(|(index, at)| {
         let origin = if single { origin.to_owned() } else { format!("{origin} ({})", index + 1) };
-        policies.push((PolicyText { origin, text: value.to_owned() }, span));
-    }
+        PolicyText { origin, text: at.value.to_owned() }
+    });
+    let mut policies: Vec<_> = written.collect();
     for mention in one_or_more(section, "policy_file") {
         if let Some(text) = files.text(section, &mention) {
             let origin = files.locate(Path::new(mention.value)).display().to_string();
-            policies.push((PolicyText { origin, text }, mention.span));
+            policies.push(PolicyText { origin, text });
         }
     }
-    for (policy, span) in &policies {
-        let length = policy.text.chars().count();
-        if length > limit {
-            let message =
-                format!("{} has {length} characters, white space included; the limit is {limit}", policy.origin);
-            section.fault(span, message);
-        }
-    }
-    policies.into_iter().map(|(policy, _)| policy).collect()
+    policies
 }
 
 /// A string, or a list of strings.

@@ -11,8 +11,6 @@ use super::units::{bytes, duration};
 
 /// Default quota of security groups per interface.
 pub(super) const GROUPS_PER_INTERFACE: usize = 5;
-/// Characters of an endpoint policy, white space included (VPC quotas).
-const POLICY_CHARS: usize = 20_480;
 /// Where an eni goes whose address the file leaves open: this far from the base of its subnet.
 const ENI_OFFSET: u32 = 100;
 
@@ -49,7 +47,7 @@ pub(super) fn endpoint(
             "set `dns_support` and `dns_hostnames` in [vpc], or `private_dns = false` in [endpoint]",
         );
     }
-    let policies = policy_texts(section, "endpoint.policy", around.files, POLICY_CHARS);
+    let policies = policy_texts(section, "endpoint.policy", around.files);
     if policies.len() > 1 {
         section.fault(&section.key_span("policy"), "an endpoint has exactly one policy");
     }
@@ -172,7 +170,7 @@ fn enis(
                         eni.ipv6 = Some(address);
                     }
                 }
-                None if home.cidr6.is_none() => {
+                None if !ranges.has_v6 => {
                     endpoint.fault(&span, format!("a dualstack endpoint needs an `ipv6_cidr` on {}", home.id));
                 }
                 None => {}
@@ -203,12 +201,7 @@ pub(super) fn host_addresses(
         }
         taken.claim(section.reader, IpAddr::V4(*value), who, span);
     }
-    // A range that was itself at fault must not make its addresses look wrong.
-    let v6 = if ranges.v6.is_some() || subnet.cidr6.is_none() {
-        address6_within(section, "ipv6", ranges.v6, &subnet.id)
-    } else {
-        section.parsed("ipv6", ipv6)
-    };
+    let v6 = address6_within(section, "ipv6", *ranges, &subnet.id);
     if let (Some(At { value, span }), Some(cidr)) = (&v6, ranges.v6) {
         if reserved_in_subnet6(cidr, *value) {
             section.fault_with_help(

@@ -18,6 +18,15 @@ pub struct Fault {
     pub help: Option<String>,
 }
 
+impl Fault {
+    /// A fault of `text` at these of its bytes. The span is cut to the text and to character boundaries.
+    pub fn new(text: &str, span: Range<usize>, message: String, help: Option<String>) -> Self {
+        let span = clamp(text, span);
+        let (line, column) = position(text, span.start);
+        Self { span, line, column, message, help }
+    }
+}
+
 /// Everything wrong with a configuration, in the order of the text. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Faults {
@@ -41,14 +50,7 @@ impl Faults {
     pub(super) fn new(origin: &str, text: &str, mut raw: Vec<RawFault>) -> Self {
         raw.sort_by(|a, b| (a.span.start, a.span.end, &a.message).cmp(&(b.span.start, b.span.end, &b.message)));
         raw.dedup_by(|a, b| a.span == b.span && a.message == b.message);
-        let list = raw
-            .into_iter()
-            .map(|fault| {
-                let span = clamp(text, fault.span);
-                let (line, column) = position(text, span.start);
-                Fault { span, line, column, message: fault.message, help: fault.help }
-            })
-            .collect();
+        let list = raw.into_iter().map(|fault| Fault::new(text, fault.span, fault.message, fault.help)).collect();
         Self { origin: origin.to_owned(), text: text.to_owned(), list }
     }
 }

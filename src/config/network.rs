@@ -26,6 +26,8 @@ const PREFIX_LIST_ENTRIES: usize = 1000;
 pub(super) struct Ranges {
     pub(super) v4: Option<Ipv4Net>,
     pub(super) v6: Option<Ipv6Net>,
+    /// Whether an IPv6 range is given at all, with a fault or without.
+    pub(super) has_v6: bool,
 }
 
 pub(super) fn vpc(section: &Section<'_>, names: &mut Names) -> (Vpc, Ranges) {
@@ -34,27 +36,34 @@ pub(super) fn vpc(section: &Section<'_>, names: &mut Names) -> (Vpc, Ranges) {
     if !section.has("cidr") {
         section.missing("cidr", "give the VPC its IPv4 range, for example cidr = \"10.0.0.0/16\"");
     }
-    if let Some(At { value, span }) = &cidr {
+    // A range at fault is not held against what should lie in it.
+    let v4 = cidr.and_then(|At { value, span }| {
         if !PREFIX_V4.contains(&value.prefix_len()) {
-            section.fault(span, format!("a VPC's range is between /16 and /28, not /{}", value.prefix_len()));
+            section.fault(&span, format!("a VPC's range is between /16 and /28, not /{}", value.prefix_len()));
+            return None;
         }
-        if !usable_v4(*value) {
-            section.fault(span, format!("{value} cannot be a VPC's range: no host can have its addresses"));
+        if !usable_v4(value) {
+            section.fault(&span, format!("{value} cannot be a VPC's range: no host can have its addresses"));
+            return None;
         }
-    }
+        Some(value)
+    });
     let cidr6 = section.parsed("ipv6_cidr", ipv6_net);
-    if let Some(At { value, span }) = &cidr6 {
+    let v6 = cidr6.and_then(|At { value, span }| {
         if !(44..=60).contains(&value.prefix_len()) || !value.prefix_len().is_multiple_of(4) {
             let message = format!("a VPC's IPv6 range is /44 to /60 in steps of 4, not /{}", value.prefix_len());
-            section.fault(span, message);
+            section.fault(&span, message);
+            return None;
         }
-        if !usable_v6(*value) {
-            section.fault(span, format!("{value} cannot be a VPC's range: no host can have its addresses"));
+        if !usable_v6(value) {
+            section.fault(&span, format!("{value} cannot be a VPC's range: no host can have its addresses"));
+            return None;
         }
-    }
+        Some(value)
+    });
     let dns_support = section.boolean("dns_support").is_none_or(|at| at.value);
     let dns_hostnames = section.boolean("dns_hostnames").is_none_or(|at| at.value);
-    let ranges = Ranges { v4: cidr.as_ref().map(|at| at.value), v6: cidr6.as_ref().map(|at| at.value) };
+    let ranges = Ranges { v4, v6, has_v6: section.has("ipv6_cidr") };
     let vpc = Vpc { id, cidr: ranges.v4.unwrap_or_default(), cidr6: ranges.v6, dns_support, dns_hostnames };
     (vpc, ranges)
 }
@@ -91,10 +100,12 @@ fn subnet_ranges(section: &Section<'_>, vpc: Ranges, others: &[(Subnet, Ranges)]
     if !section.has("cidr") {
         section.missing("cidr", "give the subnet its IPv4 range, inside the VPC's");
     }
+    let sound = |at: &At<Ipv4Net>| PREFIX_V4.contains(&at.value.prefix_len());
+    if let Some(At { value, span }) = cidr.as_ref().filter(|at| !sound(at)) {
+        section.fault(span, format!("a subnet's range is between /16 and /28, not /{}", value.prefix_len()));
+    }
+    let cidr = cidr.filter(sound);
     if let Some(At { value, span }) = &cidr {
-        if !PREFIX_V4.contains(&value.prefix_len()) {
-            section.fault(span, format!("a subnet's range is between /16 and /28, not /{}", value.prefix_len()));
-        }
         if let Some(vpc) = vpc.v4.filter(|vpc| !vpc.contains(value)) {
             section.fault(span, format!("{value} is outside the VPC's range {vpc}"));
         }
@@ -105,15 +116,17 @@ fn subnet_ranges(section: &Section<'_>, vpc: Ranges, others: &[(Subnet, Ranges)]
         }
     }
     let cidr6 = section.parsed("ipv6_cidr", ipv6_net);
+    if let Some(At { value, span }) = cidr6.as_ref().filter(|at| at.value.prefix_len() != 64) {
+        section.fault(span, format!("a subnet's IPv6 range is a /64, not /{}", value.prefix_len()));
+    }
+    let cidr6 = cidr6.filter(|at| at.value.prefix_len() == 64);
     if let Some(At { value, span }) = &cidr6 {
-        if value.prefix_len() != 64 {
-            section.fault(span, format!("a subnet's IPv6 range is a /64, not /{}", value.prefix_len()));
-        }
         match vpc.v6 {
             Some(vpc) if !vpc.contains(value) => {
                 section.fault(span, format!("{value} is outside the VPC's IPv6 range {vpc}"));
             }
             Some(_) => {}
+            None if vpc.has_v6 => {}
             None => section.fault_with_help(
                 span,
                 "the subnet has an IPv6 range, but the VPC has none",
@@ -126,7 +139,7 @@ fn subnet_ranges(section: &Section<'_>, vpc: Ranges, others: &[(Subnet, Ranges)]
             }
         }
     }
-    Ranges { v4: cidr.map(|at| at.value), v6: cidr6.map(|at| at.value) }
+    Ranges { v4: cidr.map(|at| at.value), v6: cidr6.map(|at| at.value), has_v6: section.has("ipv6_cidr") }
 }
 
 fn zone(text: &str, region: Option<&str>) -> Result<String, String> {

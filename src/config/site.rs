@@ -38,6 +38,7 @@ pub(super) fn on_premises(section: &Section<'_>, vpc: Ranges, taken: &mut Taken)
         section.fault(span, format!("{value} cannot be the on-premises range: hosts' ranges are /8 to /28"));
     }
     let fallback = Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 10, 0), 24);
+    let given = given.filter(|at| !wrong(at.value));
     let misread = section.has("cidr") && given.is_none();
     let cidr = given.as_ref().map_or(fallback, |at| at.value);
     if let Some(vpc) = vpc.v4.filter(|vpc| !misread && overlap_v4(*vpc, cidr)) {
@@ -50,26 +51,24 @@ pub(super) fn on_premises(section: &Section<'_>, vpc: Ranges, taken: &mut Taken)
     }
     let known = (!misread).then_some(cidr);
     let cidr6 = section.parsed("ipv6_cidr", ipv6_net);
-    if let Some(At { value, span }) = &cidr6 {
-        if value.prefix_len() > 64 || !usable_v6(*value) {
-            section.fault(span, format!("{value} cannot be the on-premises range: hosts' IPv6 ranges are /16 to /64"));
-        }
-        if let Some(vpc) = vpc.v6.filter(|vpc| overlap_v6(*vpc, *value)) {
-            section.fault(span, format!("the on-premises range {value} overlaps the VPC's, {vpc}"));
-        }
+    let wrong6 = |net: Ipv6Net| net.prefix_len() > 64 || !usable_v6(net);
+    if let Some(At { value, span }) = cidr6.as_ref().filter(|at| wrong6(at.value)) {
+        section.fault(span, format!("{value} cannot be the on-premises range: hosts' IPv6 ranges are /16 to /64"));
+    }
+    let cidr6 = cidr6.filter(|at| !wrong6(at.value));
+    if let Some(At { value, span }) = &cidr6
+        && let Some(vpc) = vpc.v6.filter(|vpc| overlap_v6(*vpc, *value))
+    {
+        section.fault(span, format!("the on-premises range {value} overlaps the VPC's, {vpc}"));
     }
     let cidr6 = cidr6.map(|at| at.value);
     let whose = "the on-premises range";
-    let ranges = Ranges { v4: known, v6: cidr6 };
+    let ranges = Ranges { v4: known, v6: cidr6, has_v6: section.has("ipv6_cidr") };
     let nth = |n: u32| Ipv4Addr::from(u32::from(cidr.network()).wrapping_add(n));
 
     let router = own_address(section, "router", ranges, "the customer gateway", nth(1), taken);
     let dns_forwarder = own_address(section, "dns_forwarder", ranges, "the DNS forwarder", nth(2), taken);
-    let router6 = if cidr6.is_some() || !(section.has("ipv6_cidr")) {
-        address6_within(section, "router_ipv6", cidr6, whose)
-    } else {
-        section.parsed("router_ipv6", super::address::ipv6)
-    };
+    let router6 = address6_within(section, "router_ipv6", ranges, whose);
     let first6 = |net: Ipv6Net| Ipv6Addr::from(u128::from(net.network()) + 1);
     if let Some(At { value, span }) = &router6 {
         taken.claim(section.reader, IpAddr::V6(*value), "the customer gateway", span);
@@ -86,7 +85,7 @@ pub(super) fn on_premises(section: &Section<'_>, vpc: Ranges, taken: &mut Taken)
     if let Some(At { value, span }) = &function_host {
         let inside = match value.ip() {
             IpAddr::V4(address) => known.is_none_or(|cidr| cidr.contains(&address)),
-            IpAddr::V6(address) => cidr6.is_some_and(|cidr| cidr.contains(&address)),
+            IpAddr::V6(address) => cidr6.map_or(ranges.has_v6, |cidr| cidr.contains(&address)),
         };
         if !inside {
             section.fault(span, format!("`on_premises.function_host` {} is outside the on-premises range", value.ip()));
@@ -243,7 +242,7 @@ fn on_premises_addresses(
     taken: &mut Taken,
 ) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
     let v4 = address_within(section, "ipv4", ranges.v4, "the on-premises range");
-    let v6 = address6_within(section, "ipv6", ranges.v6, "the on-premises network");
+    let v6 = address6_within(section, "ipv6", ranges, "the on-premises network");
     if let Some(At { value, span }) = &v4 {
         if let Some(cidr) = ranges.v4 {
             unusable(section, *value, cidr, span);

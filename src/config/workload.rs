@@ -7,10 +7,6 @@ use super::check::{Files, policy_texts};
 use super::model::*;
 use super::reader::{At, Section};
 
-/// Characters of a policy of an identity (managed policy, IAM quotas).
-const IDENTITY_POLICY_CHARS: usize = 6_144;
-/// Characters of a function's resource policy (Lambda quotas: 20 KB).
-const RESOURCE_POLICY_CHARS: usize = 20_480;
 /// Bytes of source text written into a topology or read from `source_file` (Lambda's console edits up to 3 MB).
 const SOURCE_BYTES: usize = 3 << 20;
 /// Bytes of all environment variables of a function (Lambda quotas: 4 KB).
@@ -49,7 +45,7 @@ pub(super) fn identities(sections: &[Section<'_>], account: &str, partition: &st
             .map(|at| at.value)
             .unwrap_or_else(|| (format!("arn:{partition}:iam::{account}:user/{name}"), account.to_owned()));
         let origin = format!("identity {name}");
-        let policies = policy_texts(section, &origin, files, IDENTITY_POLICY_CHARS);
+        let policies = policy_texts(section, &origin, files);
         identities.push(Identity { name, arn, account, policies });
     }
     identities
@@ -120,7 +116,7 @@ pub(super) fn functions(sections: &[Section<'_>], files: &Files<'_>) -> Vec<Func
         let versions = versions(section);
         let aliases = aliases(&section.section("aliases"), &versions);
         let environment = environment(&section.section("environment"));
-        let policies = policy_texts(section, &format!("function {name}"), files, RESOURCE_POLICY_CHARS);
+        let policies = policy_texts(section, &format!("function {name}"), files);
         if policies.len() > 1 {
             section.fault(&section.key_span("policy"), "a function has at most one resource policy");
         }

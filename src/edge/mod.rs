@@ -17,5 +17,10 @@ pub mod packet_socket;
 pub mod plumbing;
 pub mod control;
 pub mod readiness;
+pub mod child;
+pub mod readable;
+pub mod clock;
+pub mod hot_loop;
+pub mod endpoint;
 
 pub use fault::{Fault, OrFault};

@@ -9,12 +9,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use ipnet::IpNet;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
 use rtnetlink::packet_route::neighbour::NeighbourFlags;
+use rtnetlink::packet_route::route::RouteHeader;
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::packet_route::rule::RuleAction;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
-use rtnetlink::packet_route::route::RouteHeader;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::namespace::NetworkNamespace;
@@ -203,8 +203,9 @@ impl Netlink {
             self.run(rule.action(RuleAction::ToTable).execute()).or_fault(failed)?;
         }
         let rule = self.handle.rule().add().input_interface("lo").priority(SILENCE_PRIORITY);
-        self.run(rule.clone().v4().action(RuleAction::Blackhole).execute()).or_fault(failed)?;
-        self.run(rule.v6().action(RuleAction::Blackhole).execute()).or_fault(failed)
+        let rule = rule.table_id(RouteHeader::RT_TABLE_UNSPEC.into()).action(RuleAction::Blackhole);
+        self.run(rule.clone().v4().execute()).or_fault(failed)?;
+        self.run(rule.v6().execute()).or_fault(failed)
     }
 }
 
@@ -244,14 +245,14 @@ fn route_message(destination: IpNet, via: Via) -> RouteMessage {
 /// When /proc/sys is read-only, as in many containers, or the setting does not exist.
 pub fn write_setting(name: &str, value: &str) -> Result<(), Fault> {
     let path = format!("/proc/sys/net/{name}");
-    std::fs::write(&path, value)
-        .or_fault(|| format!("cannot set net.{} to {value}", name.replace('/', ".")))
-        .map_err(|fault| {
+    std::fs::write(&path, value).or_fault(|| format!("cannot set net.{} to {value}", name.replace('/', "."))).map_err(
+        |fault| {
             fault.at(path).remedy(
                 "make /proc/sys writable (in a container: run it with `--security-opt systempaths=unconfined`), \
                  then `vpce doctor`",
             )
-        })
+        },
+    )
 }
 
 /// As [`write_setting`], for one that a kernel without IPv6 does not have.
@@ -295,7 +296,8 @@ fn relax_reverse_path_filter() -> Result<(), Fault> {
 
 fn settle_ipv6() -> Result<(), Fault> {
     for which in ["all", "default"] {
-        for (name, value) in [("disable_ipv6", "0"), ("accept_dad", "0"), ("accept_ra", "0"), ("router_solicitations", "0")]
+        for (name, value) in
+            [("disable_ipv6", "0"), ("accept_dad", "0"), ("accept_ra", "0"), ("router_solicitations", "0")]
         {
             write_setting_if_there(&format!("ipv6/conf/{which}/{name}"), value)?;
         }

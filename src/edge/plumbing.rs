@@ -4,7 +4,8 @@
 //! else goes through a TUN device to the engine, so that a packet which leads nowhere is seen and counted there:
 //!
 //! - one device per eni, `eni0`, `eni1`, …, for its addresses alone;
-//! - `vpc`, for what the router itself does: the resolver, the way on-premises, and the default route.
+//! - `vpc`, for what the router itself does: the resolver and its inbound endpoint, the way on-premises, and the default
+//!   route.
 //!
 //! Their MTU is the largest there is: a packet over the endpoint's limit of 8,500 bytes is dropped silently by the engine;
 //! with a smaller MTU the kernel would answer it with fragmentation-needed, which AWS never sends.
@@ -13,9 +14,9 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::Fault;
 use super::netlink::{Netlink, Via};
 use super::tun::{self, TunDevice, TunMode};
-use super::Fault;
 use crate::config::Topology;
 
 /// MTU of the endpoint's devices, bytes.
@@ -54,6 +55,7 @@ pub fn open_endpoint(topology: &Topology, mode: TunMode, queues: usize) -> Resul
         enis.push(open(&netlink, &eni_device(index), mode, queues, ENDPOINT_MTU, &destinations)?);
     }
     let mut destinations = vec![IpNet::from(IpAddr::V4(topology.vpc.resolver()))];
+    destinations.extend(topology.resolver.inbound_endpoint.map(|address| IpNet::from(IpAddr::V4(address))));
     destinations.push(topology.on_premises.cidr.into());
     destinations.extend(topology.on_premises.cidr6.map(IpNet::V6));
     destinations.push(Ipv4Net::default().into());

@@ -145,7 +145,7 @@ impl Gated {
     }
 }
 
-/// Starts `program` as the first process of new namespaces: user, PID, mount and IPC. It is a session of its own.
+/// Starts `program` as the first process of new namespaces: user, PID and mount. It is a session of its own.
 ///
 /// The process waits until [`Gated::open`], so that the caller can write its id maps first: without them its program
 /// would start without capabilities. If the caller goes away instead, so does the process.
@@ -162,7 +162,7 @@ pub fn start_in_namespaces(program: &Program) -> io::Result<Gated> {
         strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<*const libc::c_char>>()
     };
     let (arguments, environment) = (pointers(&program.arguments), pointers(&program.environment));
-    let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::SIGCHLD;
+    let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::SIGCHLD;
     // SAFETY: without CLONE_VM and with a null stack this is fork: the child has its own copy of all memory. What is
     // passed after the flags is zero, so that the order in which an architecture takes it does not matter.
     let pid = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0, 0, 0, 0) };
@@ -305,7 +305,7 @@ struct InterfaceRequest {
     padding: [u8; 22],
 }
 
-const _: () = assert!(mem::size_of::<InterfaceRequest>() == mem::size_of::<libc::ifreq>());
+const _: () = assert!(size_of::<InterfaceRequest>() == size_of::<libc::ifreq>());
 
 const TUNSETIFF: ioctl::Opcode = ioctl::opcode::write::<c_int>(b'T', 202);
 const TUNSETOFFLOAD: ioctl::Opcode = ioctl::opcode::write::<libc::c_uint>(b'T', 208);

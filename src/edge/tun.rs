@@ -246,9 +246,7 @@ impl TunQueue {
     #[inline]
     pub fn send_parts(&self, head: &[u8], tail: &[u8]) -> io::Result<usize> {
         match &self.0 {
-            Queue::Offload(fd) => {
-                rustix::io::writev(fd, &[IoSlice::new(head), IoSlice::new(tail)]).map_err(Into::into)
-            }
+            Queue::Offload(fd) => rustix::io::writev(fd, &[IoSlice::new(head), IoSlice::new(tail)]).map_err(Into::into),
             Queue::Plain(interface) => {
                 let head = head.get(HEADER_LEN..).ok_or(io::ErrorKind::InvalidInput)?;
                 let slices = [IoSlice::new(head), IoSlice::new(tail)];

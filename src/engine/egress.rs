@@ -6,10 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use etherparse::PacketBuilder;
 
 use super::Engine;
-use crate::packet::checksum::{ChecksumState, fill_partial};
+use crate::eni::{Egress, EniPacket, Origin};
+use crate::packet::checksum::fill_partial;
 use crate::packet::{VIRTIO_HEADER_LEN, VirtioHeader, parse};
 use crate::tcp::{Leg, PacketBuffer};
-use crate::verdict::{Event, Verdict};
+use crate::verdict::Event;
 
 /// A device of the VPC.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -83,30 +84,15 @@ impl Engine {
         if offloaded {
             fill_partial(self.out.packet_mut(), &meta);
         }
-        let state = if offloaded { ChecksumState::Partial } else { ChecksumState::Complete };
         let header = if offloaded { VirtioHeader::for_tcp(&meta, Some(gso_size)) } else { VirtioHeader::default() };
-        let verdict = self.eni.egress(flow, self.out.packet_mut(), &meta, state, self.now, &self.counters);
-        if let Verdict::Deny(_) = verdict {
-            return;
-        }
-        match leg {
-            Leg::Vpc => {
-                let port = Port::Eni(self.eni.eni_of(meta.tuple().src()).unwrap_or(0));
+        let packet = EniPacket { bytes: self.out.packet_mut(), meta: &meta, header: &header };
+        match self.eni.egress(flow, packet, self.now, &self.counters) {
+            Egress::Drop(_) => {}
+            Egress::Send(Origin::Vpc) => {
+                let port = Port::Eni(self.routes.eni_of(meta.tuple().src()).unwrap_or(0));
                 self.write(port, &header, output);
             }
-            Leg::Tunnel => self.seal(),
-        }
-    }
-
-    /// Finishes a TCP packet of smoltcp's for the VPC's device and returns the header that goes with it.
-    pub(super) fn finish_for_vpc(&mut self) -> VirtioHeader {
-        let meta = parse(self.out.packet()).map(|view| *view.meta());
-        match meta {
-            Ok(meta) if self.offload => {
-                fill_partial(self.out.packet_mut(), &meta);
-                VirtioHeader::for_tcp(&meta, None)
-            }
-            _ => VirtioHeader::default(),
+            Egress::Send(Origin::Tunnel) => self.seal(),
         }
     }
 

@@ -8,10 +8,10 @@ use super::ready::Task;
 use super::routes::Destination;
 use super::{Engine, host_key};
 use crate::dns::{Answer, View};
-use crate::eni::{Ingress, Origin};
+use crate::eni::{EniPacket, Ingress, Origin};
 use crate::flow::FlowId;
 use crate::packet::checksum::verify_transport;
-use crate::packet::{PacketMeta, Protocol, TcpFlags, VirtioHeader, parse};
+use crate::packet::{PacketMeta, Protocol, TcpFlags, VirtioHeader, emit_reset, parse};
 use crate::tcp::Leg;
 use crate::tunnel::{Received, batch};
 use crate::verdict::{Event, Reason};
@@ -94,22 +94,31 @@ impl Engine {
             Origin::Vpc => Leg::Vpc,
             Origin::Tunnel => Leg::Tunnel,
         };
-        match self.eni.ingress(origin, packet, meta, header, self.now, &self.counters) {
-            Ingress::Deliver { flow, .. } => self.deliver(flow, leg, packet, meta, output),
-            Ingress::Reset(_) => self.refuse(leg, packet, meta, output),
+        let judged = EniPacket { bytes: packet, meta, header };
+        match self.eni.ingress(origin, judged, self.now, &self.counters) {
+            Ingress::Deliver { flow, first } => self.deliver(flow, first, leg, packet, meta, output),
+            Ingress::Reset(_) => self.refuse(leg, meta, output),
             Ingress::Drop(_) => {}
         }
     }
 
     /// Gives an allowed packet to its connection, which is made if this is a flow's first.
-    fn deliver(&mut self, flow: FlowId, leg: Leg, packet: &mut [u8], meta: &PacketMeta, output: &mut impl Output) {
-        let slot = match self.eni.owner(flow) {
-            Some(slot) => slot as usize,
-            None => match self.open_client(flow, leg, meta) {
-                Some(slot) => slot,
-                None => return,
-            },
+    fn deliver(
+        &mut self,
+        flow: FlowId,
+        first: bool,
+        leg: Leg,
+        packet: &mut [u8],
+        meta: &PacketMeta,
+        output: &mut impl Output,
+    ) {
+        let slot = if first {
+            self.open_client(flow, leg, meta)
+        } else {
+            self.eni.user_mut(flow).and_then(|owner| *owner).map(|slot| slot as usize)
         };
+        // A connection that is over leaves its flow behind for a while: stragglers end here.
+        let Some(slot) = slot else { return };
         let Some(client) = self.clients.get_mut(slot) else { return };
         if meta.tcp_flags().contains(TcpFlags::RST) {
             self.counters.count(Event::TcpResetRx);
@@ -124,7 +133,7 @@ impl Engine {
         let local = meta.tuple().dst_socket();
         let Some(tcp) = self.tcp.listen(leg, local) else {
             self.counters.deny(Reason::TcpSocketLimit);
-            self.eni.forget(flow, self.now);
+            self.eni.close(flow, self.now);
             return None;
         };
         let entry = self.clients.vacant_entry();
@@ -132,22 +141,24 @@ impl Engine {
         let ready = self.ready.waker(Task::Client(slot));
         let handler = self.serving.handler(meta.tuple().src_socket(), local);
         entry.insert(Client::new(tcp, flow, leg, ready, &self.tls, handler, self.now.mono));
-        // The slab is bounded by the flow table's 32-bit number of flows.
-        self.eni.own(flow, slot as u32);
+        if let Some(owner) = self.eni.user_mut(flow) {
+            // There are no more connections than flows, whose number is a u32.
+            *owner = Some(slot as u32);
+        }
         Some(slot)
     }
 
     /// Answers with RST, where a setting says so.
-    fn refuse(&mut self, leg: Leg, packet: &[u8], meta: &PacketMeta, output: &mut impl Output) {
-        if !self.tcp.refuse(leg, packet, self.now.mono, &mut self.out) {
+    fn refuse(&mut self, leg: Leg, meta: &PacketMeta, output: &mut impl Output) {
+        self.out.fill_with(|room| emit_reset(meta, room).unwrap_or(0));
+        if self.out.is_empty() {
             return;
         }
         self.counters.count(Event::TcpResetTx);
         match leg {
             Leg::Vpc => {
-                let header = self.finish_for_vpc();
-                let port = Port::Eni(self.eni.eni_of(meta.tuple().dst()).unwrap_or(0));
-                self.write(port, &header, output);
+                let port = Port::Eni(self.routes.eni_of(meta.tuple().dst()).unwrap_or(0));
+                self.write(port, &VirtioHeader::default(), output);
             }
             Leg::Tunnel => self.seal(),
         }

@@ -47,7 +47,7 @@ use self::routes::Routes;
 use self::serve::{Serving, ServiceBody};
 use self::timers::Timers;
 use crate::dns::Resolver;
-use crate::eni::EniStage;
+use crate::eni::{Denial, EniStage};
 use crate::flow::TimerWheel;
 use crate::tcp::{PacketBuffer, TcpStage};
 use crate::time::{Moment, Now};
@@ -153,9 +153,19 @@ impl Engine {
         &self.counters
     }
 
-    /// The interface stage, for flow-log records and recent denials.
-    pub fn eni(&mut self) -> &mut EniStage<u32> {
-        &mut self.eni
+    /// The flow-log records that are complete, a line each.
+    pub fn flow_log_lines(&mut self, now: Now) -> String {
+        let mut lines = String::new();
+        while let Some(record) = self.eni.poll_records(now) {
+            lines.push_str(&record.to_string());
+            lines.push('\n');
+        }
+        lines
+    }
+
+    /// The latest packets that were denied, oldest kind first.
+    pub fn denials(&self) -> Vec<Denial> {
+        self.eni.denials().cloned().collect()
     }
 
     /// Connections by kind: clients, connections to the function host, invocations under way.
@@ -187,7 +197,9 @@ impl Engine {
     fn forget_client(&mut self, slot: usize) {
         if let Some(client) = self.clients.try_remove(slot) {
             self.wheel.cancel(client_key(slot));
-            self.eni.disown(client.flow);
+            if let Some(owner) = self.eni.user_mut(client.flow) {
+                *owner = None;
+            }
             self.tcp.release(client.tcp);
         }
     }
@@ -258,10 +270,9 @@ impl Engine {
                 }
             }
         }
-        let mut budget = EXPIRY_BUDGET;
-        while let Some(slot) = self.eni.poll_expired(self.now, &mut budget, &self.counters) {
+        while let Some(ended) = self.eni.poll_ended(self.now, &self.counters) {
             // The flow is gone without a word, as on AWS; so is its connection.
-            if let Some(slot) = slot {
+            if let Some(slot) = ended.user {
                 self.drop_client(slot as usize);
             }
         }
@@ -294,6 +305,3 @@ fn schedule(wheel: &mut TimerWheel, key: u32, a: Option<Moment>, b: Option<Momen
         None => wheel.cancel(key),
     }
 }
-
-#[cfg(test)]
-mod tests;

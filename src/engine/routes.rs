@@ -27,7 +27,8 @@ pub(super) enum Destination {
 /// The routes, from one topology.
 #[derive(Clone, Debug)]
 pub(super) struct Routes {
-    enis: Vec<IpAddr>,
+    /// Addresses, and the index of the eni that has each.
+    enis: Vec<(IpAddr, usize)>,
     resolver: Ipv4Addr,
     inbound_endpoint: Option<Ipv4Addr>,
     service: Ipv4Addr,
@@ -41,9 +42,12 @@ pub(super) struct Routes {
 impl Routes {
     pub(super) fn new(topology: &Topology) -> Self {
         let enis = &topology.endpoint.enis;
-        let addresses = enis.iter().flat_map(|eni| [Some(IpAddr::V4(eni.ipv4)), eni.ipv6.map(IpAddr::V6)]);
+        let addresses = enis.iter().enumerate().flat_map(|(index, eni)| {
+            let addresses = [Some(IpAddr::V4(eni.ipv4)), eni.ipv6.map(IpAddr::V6)];
+            addresses.into_iter().flatten().map(move |address| (address, index))
+        });
         Self {
-            enis: addresses.flatten().collect(),
+            enis: addresses.collect(),
             resolver: topology.vpc.resolver(),
             inbound_endpoint: topology.resolver.inbound_endpoint,
             service: topology.tunnel.aws_inside(),
@@ -56,13 +60,19 @@ impl Routes {
     }
 
     /// The enis' addresses.
-    pub(super) fn enis(&self) -> &[IpAddr] {
-        &self.enis
+    pub(super) fn eni_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.enis.iter().map(|(address, _)| *address)
+    }
+
+    /// Index of the eni with this address.
+    #[inline]
+    pub(super) fn eni_of(&self, address: IpAddr) -> Option<usize> {
+        self.enis.iter().find(|(eni, _)| *eni == address).map(|(_, index)| *index)
     }
 
     #[inline]
     pub(super) fn destination(&self, address: IpAddr) -> Destination {
-        if self.enis.contains(&address) {
+        if self.eni_of(address).is_some() {
             return Destination::Eni;
         }
         match address {

@@ -15,6 +15,7 @@ use http_body_util::Full;
 use super::authority::EndpointAuthority;
 use super::host::{HostBody as PooledBody, HostFailure, HostPool};
 use super::ready::TaskWaker;
+use super::routes::Routes;
 use super::timers::{Deadline, Timers};
 use crate::http::Handler;
 use crate::lambda::{
@@ -34,7 +35,7 @@ pub(super) struct Serving {
     /// Event invocations under way. Bounded by the event queue.
     events: FuturesUnordered<Pin<Box<dyn Future<Output = ()>>>>,
     ready: Arc<TaskWaker>,
-    enis: Vec<IpAddr>,
+    routes: Routes,
     inside: IpAddr,
     host: SocketAddr,
 }
@@ -43,12 +44,12 @@ impl Serving {
     pub(super) fn new(
         parts: ServiceParts<TunnelHost, EndpointAuthority>,
         ready: Arc<TaskWaker>,
-        enis: Vec<IpAddr>,
+        routes: Routes,
         inside: IpAddr,
         host: SocketAddr,
     ) -> Self {
         let clock = Rc::clone(&parts.clock);
-        Self { service: Rc::new(Service::new(parts)), clock, events: FuturesUnordered::new(), ready, enis, inside, host }
+        Self { service: Rc::new(Service::new(parts)), clock, events: FuturesUnordered::new(), ready, routes, inside, host }
     }
 
     /// Tells the time of this turn.
@@ -63,7 +64,7 @@ impl Serving {
 
     /// Serves the requests of one connection.
     pub(super) fn handler(&self, client: SocketAddr, endpoint: SocketAddr) -> Handler<ServiceBody> {
-        let eni = self.enis.iter().position(|eni| *eni == endpoint.ip()).unwrap_or(0);
+        let eni = self.routes.eni_of(endpoint.ip()).unwrap_or(0);
         let connection = Rc::new(ConnectionInfo { client, endpoint, eni, is_secure: true });
         let service = Rc::clone(&self.service);
         Rc::new(move |request| {

@@ -18,7 +18,7 @@ use super::timers::Timers;
 use super::{Engine, Held};
 use crate::config::{PathProfile, PolicyText, Topology};
 use crate::dns::Resolver;
-use crate::eni::EniStage;
+use crate::eni::{EniSnapshot, EniStage, FlowLogSettings};
 use crate::flow::{FlowSeed, TimerWheel};
 use crate::lambda::{AccessLog, Catalog, CodeSummary, EventQueueLimits, ServiceParts};
 use crate::policy::{Fault, ParseOptions, Policy, PolicyKind};
@@ -42,6 +42,7 @@ pub struct Snapshot {
     pub keyring: Keyring,
     /// The functions.
     pub catalog: Arc<Catalog>,
+    enis: Arc<EniSnapshot>,
     pub(super) endpoint_policy: Policy,
     pub(super) function_policies: Vec<Option<Policy>>,
     pub(super) vpc_arn: String,
@@ -113,6 +114,7 @@ impl Snapshot {
         let catalog = Arc::new(Catalog::new(&topology, now, code));
         Ok(Self {
             epoch,
+            enis: Arc::new(EniSnapshot::compile(&topology, epoch)),
             topology,
             keyring,
             catalog,
@@ -174,7 +176,7 @@ impl Engine {
         let tunnel =
             TunnelEnd::new(Side::Aws, std::slice::from_ref(&sa), topology.tunnel.replay_window, &path, link, word(0));
         let inside = IpAddr::V4(topology.tunnel.aws_inside());
-        let mut addresses = routes.enis().to_vec();
+        let mut addresses = routes.eni_addresses().collect::<Vec<_>>();
         addresses.push(inside);
         let tcp = TcpStage::new(&TcpSetup {
             addresses,
@@ -201,8 +203,9 @@ impl Engine {
             event_limits: EventQueueLimits::default(),
         };
         let events = ready.waker(Task::Events);
-        let serving = Serving::new(parts, events, routes.enis().to_vec(), inside, host);
-        let eni = EniStage::new(&topology, snapshot.epoch, FlowSeed([word(16), word(24)]), now);
+        let serving = Serving::new(parts, events, routes.clone(), inside, host);
+        let flow_seed = FlowSeed([word(16), word(24)]);
+        let eni = EniStage::new(Arc::clone(&snapshot.enis), flow_seed, FlowLogSettings::default(), now);
         Self {
             now,
             eni,
@@ -233,7 +236,7 @@ impl Engine {
     /// Puts another snapshot in force. Known flows are judged again when their next packet comes; a tracked flow outlives
     /// the security-group rule that let it in, as on AWS. Addresses, the tunnel and TLS stay as they are.
     pub fn update(&mut self, snapshot: &Arc<Snapshot>) {
-        self.eni.update(&snapshot.topology, snapshot.epoch);
+        self.eni.update(Arc::clone(&snapshot.enis));
         self.client_limits = ClientLimits::from(&snapshot.topology.endpoint.settings);
         self.resolver = Resolver::new(&snapshot.topology);
         self.serving.service().set_catalog(Arc::clone(&snapshot.catalog));

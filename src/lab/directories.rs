@@ -120,14 +120,14 @@ impl Directories {
         self.runtime.join("credentials.json")
     }
 
-    /// Keys of the tunnel: see [`super::secrets::TunnelKeys`].
+    /// Keys of the tunnel: the text form of [`TunnelKeys`](crate::tunnel::keys::TunnelKeys).
     pub fn tunnel_keys(&self) -> PathBuf {
-        self.runtime.join("tunnel-keys.json")
+        self.runtime.join("tunnel-keys.toml")
     }
 
-    /// The topology's text, when it came from no file.
-    pub fn topology(&self) -> PathBuf {
-        self.runtime.join("topology.toml")
+    /// What the supervisor was told to do: see [`super::supervisor::Plan`].
+    pub fn plan(&self) -> PathBuf {
+        self.runtime.join("plan.json")
     }
 
     /// Files that replace those in /etc on one machine.
@@ -156,7 +156,9 @@ pub fn create_private(folder: &Path) -> Result<(), Fault> {
     }
     let metadata = std::fs::symlink_metadata(folder).or_fault(|| "cannot look at a folder")?;
     if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(Fault::new("this is not a folder of yours").at(place()).remedy("remove it, or set XDG_RUNTIME_DIR"));
+        return Err(Fault::new("this is not a folder of yours")
+            .at(place())
+            .remedy("remove it, or set XDG_RUNTIME_DIR"));
     }
     if metadata.mode() & 0o077 != 0 {
         std::fs::set_permissions(folder, PermissionsExt::from_mode(0o700))

@@ -19,6 +19,7 @@
 pub mod directories;
 pub mod secrets;
 pub mod host_files;
+pub mod source;
 pub mod network;
 pub mod supervisor;
 pub mod up;

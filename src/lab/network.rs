@@ -125,7 +125,10 @@ fn own_on_premises_addresses(topology: &Topology) -> Vec<IpAddr> {
     addresses.extend(site.router6.map(IpAddr::V6));
     addresses.extend([IpAddr::V4(site.dns_forwarder), site.function_host.ip()]);
     let is_a_host = |address: &IpAddr| {
-        topology.hosts.iter().any(|host| IpAddr::V4(host.ipv4) == *address || host.ipv6.map(IpAddr::V6) == Some(*address))
+        topology
+            .hosts
+            .iter()
+            .any(|host| IpAddr::V4(host.ipv4) == *address || host.ipv6.map(IpAddr::V6) == Some(*address))
     };
     addresses.retain(|address| !is_a_host(address));
     addresses.sort_unstable();

@@ -1,19 +1,21 @@
 //! What a lab keeps secret: the identities' access keys and the tunnel's keys. Fresh for every run, mode 0600.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use base64::Engine;
 use serde::{Deserialize, Serialize};
-use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use super::Directories;
 use crate::config::Topology;
 use crate::edge::{Fault, OrFault};
+use crate::tunnel::keys::TunnelKeys;
 
-/// Security associations made per lab: one pair per worker, for as many workers as a machine may have.
-const WORKER_LIMIT: usize = 64;
+/// Key pairs made per lab: one per worker, for as many workers as are likely on one machine.
+const TUNNEL_PAIRS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
 
 /// The access keys of a lab's identities.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -31,33 +33,6 @@ pub struct AccessKey {
     pub access_key_id: String,
     /// Forty characters.
     pub secret_access_key: String,
-}
-
-/// Keys of the tunnel's static security associations.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct TunnelKeys {
-    /// One pair per worker: a sequence-number space is never shared.
-    pub workers: Vec<WorkerKeys>,
-}
-
-/// Both directions of one worker's tunnel.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct WorkerKeys {
-    /// From the endpoint to the customer gateway.
-    pub to_customer: SecurityAssociation,
-    /// From the customer gateway to the endpoint.
-    pub to_aws: SecurityAssociation,
-}
-
-/// One direction: AES-256-GCM as RFC 4106 §8.1 keys it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct SecurityAssociation {
-    /// Security parameters index, above the reserved 0 to 255 (RFC 4303 §2.1).
-    pub spi: u32,
-    /// Sixty-four hexadecimal digits: the key's 32 bytes.
-    pub key: String,
-    /// Eight hexadecimal digits: the salt's 4 bytes.
-    pub salt: String,
 }
 
 impl Credentials {
@@ -81,7 +56,10 @@ impl Credentials {
     /// # Errors
     /// When it does not run.
     pub fn load(directories: &Directories) -> Result<Self, Fault> {
-        load(&directories.credentials())
+        let path = directories.credentials();
+        read(&path)
+            .and_then(|text| serde_json::from_str(&text).or_fault(|| "the lab's credentials are damaged"))
+            .map_err(|fault| fault.at(path.display().to_string()).remedy("vpce lab up --replace"))
     }
 
     /// The key of the identity called `name`, or of the default one: `Admin` if there is one, else the first.
@@ -102,70 +80,56 @@ impl Credentials {
     }
 }
 
-impl TunnelKeys {
-    /// Fresh keys. All SPIs differ.
-    ///
-    /// # Errors
-    /// When the system has no randomness.
-    pub fn generate() -> Result<Self, Fault> {
-        let association = |spi| {
-            Ok::<_, Fault>(SecurityAssociation { spi, key: hex(&random::<32>()?), salt: hex(&random::<4>()?) })
-        };
-        let base = 0x1000 + (u32::from_be_bytes(random::<4>()?) & 0x7fff_0000);
-        let pair = |worker: usize| {
-            let spi = base + u32::try_from(worker).unwrap_or(0) * 2;
-            Ok(WorkerKeys { to_customer: association(spi)?, to_aws: association(spi + 1)? })
-        };
-        Ok(Self { workers: (0..WORKER_LIMIT).map(pair).collect::<Result<_, Fault>>()? })
-    }
-
-    /// Those of the running lab.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn load(directories: &Directories) -> Result<Self, Fault> {
-        load(&directories.tunnel_keys())
-    }
+/// The running lab's tunnel keys.
+///
+/// # Errors
+/// When it does not run, or the file is damaged.
+pub fn load_tunnel_keys(directories: &Directories) -> Result<TunnelKeys, Fault> {
+    let path = directories.tunnel_keys();
+    read(&path)
+        .map(Zeroizing::new)
+        .and_then(|text| TunnelKeys::from_toml(&text).or_fault(|| "damaged"))
+        .map_err(|fault| fault.at(path.display().to_string()).remedy("vpce lab up --replace"))
 }
 
 /// Makes both kinds and writes them to the runtime folder.
 ///
 /// # Errors
-/// When the folder cannot be written to.
+/// When the system has no randomness, or the folder cannot be written to.
 pub fn create(directories: &Directories, topology: &Topology) -> Result<(), Fault> {
-    write_secret(&directories.credentials(), &Credentials::generate(topology)?)?;
-    write_secret(&directories.tunnel_keys(), &TunnelKeys::generate()?)
+    let credentials = serde_json::to_string_pretty(&Credentials::generate(topology)?);
+    write_secret(&directories.credentials(), &credentials.or_fault(|| "cannot phrase the credentials")?)?;
+    let mut random = Ok(());
+    let keys = TunnelKeys::generate(TUNNEL_PAIRS, |bytes| {
+        if aws_lc_rs::rand::fill(bytes).is_err() {
+            random = Err(no_randomness());
+        }
+    });
+    random?;
+    write_secret(&directories.tunnel_keys(), &keys.to_toml())
 }
 
-fn write_secret(path: &Path, value: &impl Serialize) -> Result<(), Fault> {
-    let text = serde_json::to_string_pretty(value).or_fault(|| "cannot phrase a secret")?;
+fn write_secret(path: &Path, text: &str) -> Result<(), Fault> {
     let write = || {
-        std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)?
-            .write_all(text.as_bytes())
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(path)?.write_all(text.as_bytes())
     };
     write().or_fault(|| "cannot write a secret").map_err(|fault| fault.at(path.display().to_string()))
 }
 
-fn load<T: DeserializeOwned>(path: &Path) -> Result<T, Fault> {
-    std::fs::read_to_string(path)
-        .or_fault(|| "cannot read the lab's secrets")
-        .and_then(|text| serde_json::from_str(&text).or_fault(|| "the lab's secrets are damaged"))
-        .map_err(|fault| fault.at(path.display().to_string()).remedy("vpce lab up --replace"))
+fn read(path: &Path) -> Result<String, Fault> {
+    std::fs::read_to_string(path).or_fault(|| "cannot read the lab's secrets")
+}
+
+fn no_randomness() -> Fault {
+    Fault::new("the system has no randomness")
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Fault> {
     let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Fault::new("the system has no randomness"))?;
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| no_randomness())?;
     Ok(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// RFC 4648 base32 of a whole number of five-byte groups: the alphabet of AWS's access key ids.
@@ -189,22 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn no_two_security_associations_share_an_spi_or_a_key() {
-        let keys = TunnelKeys::generate().expect("random");
-        let all: Vec<_> = keys.workers.iter().flat_map(|w| [&w.to_customer, &w.to_aws]).collect();
-        let spis: std::collections::BTreeSet<_> = all.iter().map(|sa| sa.spi).collect();
-        let secrets: std::collections::BTreeSet<_> = all.iter().map(|sa| &sa.key).collect();
-        assert_eq!((spis.len(), secrets.len()), (2 * WORKER_LIMIT, 2 * WORKER_LIMIT));
-        assert!(all.iter().all(|sa| sa.spi > 255 && sa.key.len() == 64 && sa.salt.len() == 8));
-    }
-
-    #[test]
     fn the_default_identity_is_admin_and_an_unknown_one_is_named() {
-        let key = |name: &str| AccessKey {
-            name: name.into(),
-            access_key_id: "AKIA".into(),
-            secret_access_key: "s".into(),
-        };
+        let key =
+            |name: &str| AccessKey { name: name.into(), access_key_id: "AKIA".into(), secret_access_key: "s".into() };
         let credentials = Credentials { identities: vec![key("MyUser"), key("Admin")] };
         assert_eq!(credentials.choose(None).expect("default").name, "Admin");
         assert_eq!(credentials.choose(Some("MyUser")).expect("named").name, "MyUser");

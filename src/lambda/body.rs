@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::access::{AccessLog, AccessRecord};
 use super::error::ApiError;
 use super::event_stream::{self, InvokeComplete};
-use super::host::{HostBody, HostError, StreamEnd};
+use super::host::{HostBody, HostError, HostResponse, LogType, StreamEnd};
 use crate::time::{Moment, TurnClock};
 use crate::verdict::Counters;
 
@@ -30,27 +30,31 @@ pub(crate) enum CollectError<E> {
 }
 
 /// Collects a body of at most `limit` bytes; `seen` is called with each piece as it comes. A body of one piece is not
-/// copied; memory grows with what came, not with what was announced.
+/// copied; memory grows with what came, not with what was announced. Of a longer body, up to `discard` bytes more are read
+/// and thrown away, because a client that is still sending when the connection closes may never see its answer.
 pub(crate) async fn collect<B>(
     body: B,
     limit: usize,
+    discard: u64,
     mut seen: impl FnMut(&[u8]),
 ) -> Result<Bytes, CollectError<B::Error>>
 where
     B: Body<Data = Bytes>,
 {
+    let limit = limit as u64;
     let announced = body.size_hint().lower();
-    if announced > limit as u64 {
-        return Err(CollectError::TooLarge(announced));
-    }
     let mut body = pin!(body);
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
-    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+    let mut len = 0;
+    // A body that is announced as too long is not kept from its first byte on.
+    while len.max(announced) <= limit || len <= limit.saturating_add(discard) && discard > 0 {
+        let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await else { break };
         let Ok(data) = frame.map_err(CollectError::Body)?.into_data() else { continue };
-        let len = first.len().max(joined.len()) + data.len();
-        if len > limit {
-            return Err(CollectError::TooLarge(len as u64));
+        len += data.len() as u64;
+        if len.max(announced) > limit {
+            (first, joined) = (Bytes::new(), BytesMut::new());
+            continue;
         }
         seen(&data);
         if first.is_empty() {
@@ -61,6 +65,9 @@ where
             }
             joined.extend_from_slice(&data);
         }
+    }
+    if len.max(announced) > limit {
+        return Err(CollectError::TooLarge(len.max(announced)));
     }
     Ok(if joined.is_empty() { first } else { joined.freeze() })
 }
@@ -83,9 +90,10 @@ impl ResponseBody {
         Self(Inner::Full(bytes))
     }
 
-    pub(crate) fn stream(body: HostBody, log_result: Option<HeaderValue>, finish: Finish) -> Self {
+    pub(crate) fn stream(host: HostResponse, log_type: LogType, finish: Finish) -> Self {
+        let HostResponse { body, log_result, .. } = host;
         let out = BytesMut::new();
-        let stream = EventStreamBody { body, log_result, out, payload_len: 0, is_done: false, finish };
+        let stream = EventStreamBody { body, log_result, log_type, out, payload_len: 0, is_done: false, finish };
         Self(Inner::Stream(Box::new(stream)))
     }
 }
@@ -121,6 +129,7 @@ struct EventStreamBody {
     body: HostBody,
     /// From the head of the host's answer; trailers win.
     log_result: Option<HeaderValue>,
+    log_type: LogType,
     out: BytesMut,
     payload_len: u64,
     is_done: bool,
@@ -176,7 +185,7 @@ impl EventStreamBody {
         self.is_done = true;
         self.body = HostBody::Full(Bytes::new());
         self.finish.record.is_function_error = end.error.is_some();
-        let log = end.log_result.or_else(|| self.log_result.take());
+        let log = end.log_result.or_else(|| self.log_result.take()).filter(|_| self.log_type == LogType::Tail);
         let complete = InvokeComplete {
             error_code: end.error,
             error_details: end.details,

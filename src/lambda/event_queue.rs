@@ -12,6 +12,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::host::HostRequest;
 use crate::time::{Moment, Now};
 use crate::verdict::{Counters, Event, Reason};
@@ -140,23 +142,25 @@ impl EventQueue {
         Self { limits, waiting: BinaryHeap::new(), accepted: 0, held: 0, bytes: 0, under_way: 0 }
     }
 
-    /// Takes an invocation; it is due at once.
+    /// Takes an invocation; it is due at once. The payload is copied: as received it is a piece of a read buffer, which
+    /// it would keep alive as a whole, past the queue's count of bytes.
     ///
     /// # Errors
     /// [`EventQueueFull`] if it does not fit.
     pub fn accept(
         &mut self,
-        request: HostRequest,
+        mut request: HostRequest,
         principal: String,
         now: Now,
         counters: &Counters,
     ) -> Result<(), EventQueueFull> {
-        let bytes = self.bytes.saturating_add(request.len());
+        let bytes = self.bytes.saturating_add(request.held_bytes());
         if self.held >= self.limits.invocations || bytes > self.limits.bytes {
             return Err(EventQueueFull);
         }
         self.held += 1;
         self.bytes = bytes;
+        request.payload = Bytes::copy_from_slice(&request.payload);
         counters.count(Event::EventQueued);
         let due = now.mono;
         self.push(QueuedInvocation { request, principal, accepted: now, due, function_errors: 0, failures_in_row: 0 });
@@ -251,7 +255,7 @@ impl EventQueue {
 
     fn release(&mut self, invocation: &QueuedInvocation) {
         self.held = self.held.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(invocation.request.len());
+        self.bytes = self.bytes.saturating_sub(invocation.request.held_bytes());
     }
 }
 

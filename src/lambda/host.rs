@@ -150,15 +150,10 @@ impl HostRequest {
         self.give_up = start.mono + HOST_GRACE;
     }
 
-    /// Bytes it holds: what a queue counts.
-    pub fn len(&self) -> usize {
+    /// Bytes of what the caller sent: what a queue counts.
+    pub fn held_bytes(&self) -> usize {
         let context = self.client_context.as_ref().map_or(0, HeaderValue::len);
         self.payload.len() + self.invoked_function_arn.len() + self.function_name.len() + context
-    }
-
-    /// Whether it holds nothing; never true of a request that names a function.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The request as sent to a host at `authority` (`192.168.10.20:8080`).

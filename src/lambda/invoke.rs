@@ -206,7 +206,8 @@ mod tests {
 
     #[test]
     fn unknown_values_are_named_with_those_allowed() {
-        let table: &[(Operation, &[(&'static str, &str)], &str)] = &[
+        type Headers<'a> = &'a [(&'static str, &'a str)];
+        let table: &[(Operation, Headers<'_>, &str)] = &[
             (
                 Operation::Invoke,
                 &[("x-amz-invocation-type", "event")],

@@ -6,12 +6,15 @@
 //! above all in their columns. Stricter than that parser: surrogates and over-long forms in UTF-8 are refused, so that an
 //! accepted payload is valid UTF-8; a second value after the first is refused too.
 
+mod fault;
+
 use smallvec::SmallVec;
+
+use self::fault::{Fault, describe, is_identifier};
 
 /// Deepest nesting of arrays and objects.
 pub const DEPTH_MAX: usize = 1000;
 
-const REDACTED: &str = "[Source: REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); line: ";
 const VALUES: &str = "(JSON String, Number, Array, Object or token 'null', 'true' or 'false')";
 /// Longest token repeated in a message, characters.
 const TOKEN_MAX: usize = 256;
@@ -26,12 +29,6 @@ pub fn check(payload: &[u8]) -> Result<(), String> {
         let place = checker.location(fault.at);
         format!("{}\n at {place}", fault.text)
     })
-}
-
-/// What is wrong; `at` is the offset whose line and column are printed.
-struct Fault {
-    text: String,
-    at: usize,
 }
 
 /// An open bracket: where it stands, whether it is `{`, and whether nothing stood in it so far.
@@ -341,78 +338,6 @@ impl Checker<'_> {
         self.multi_byte(first)?;
         let c = self.bytes.get(start..self.at).and_then(|bytes| std::str::from_utf8(bytes).ok()?.chars().next());
         Ok(c.unwrap_or(char::REPLACEMENT_CHARACTER))
-    }
-
-    /// A complaint about the byte just consumed.
-    fn unexpected(&self, b: u8, comment: &str) -> Fault {
-        self.unexpected_char(char::from(b), comment)
-    }
-
-    fn unexpected_char(&self, c: char, comment: &str) -> Fault {
-        Fault { text: format!("Unexpected character ({}): {comment}", describe(c)), at: self.at - 1 }
-    }
-
-    fn unexpected_in_number(&self, b: u8, comment: &str) -> Fault {
-        let text = format!("Unexpected character ({}) in numeric value: {comment}", describe(char::from(b)));
-        Fault { text, at: self.at - 1 }
-    }
-
-    fn end(&self, place: &str) -> Fault {
-        self.here(format!("Unexpected end-of-input{place}"))
-    }
-
-    fn end_between(&self, innermost: Open) -> Fault {
-        self.end(&format!(" within/between {} entries", innermost.kind()))
-    }
-
-    fn end_inside(&self, innermost: Open) -> Fault {
-        let start = self.location(innermost.at);
-        self.end(&format!(": expected close marker for {} (start marker at {start})", innermost.kind()))
-    }
-
-    fn mismatched_end(&self, found: u8) -> Fault {
-        let expected = if found == b'}' { ']' } else { '}' };
-        let (kind, start) = match self.open.last() {
-            Some(open) => (open.kind(), self.location(open.at)),
-            None => ("root", format!("{REDACTED}1, column: 0]")),
-        };
-        let found = char::from(found);
-        let text = format!("Unexpected close marker '{found}': expected '{expected}' (for {kind} starting at {start})");
-        Fault { text, at: self.at - 1 }
-    }
-
-    fn here(&self, text: String) -> Fault {
-        Fault { text, at: self.at }
-    }
-
-    /// Line and column of an offset, counted only when something is wrong.
-    fn location(&self, at: usize) -> String {
-        let before = self.bytes.get(..at).unwrap_or(self.bytes);
-        let mut line = 1;
-        let mut line_start = 0;
-        for (n, &b) in before.iter().enumerate() {
-            let ends_line = b == b'\n' || b == b'\r' && before.get(n + 1) != Some(&b'\n');
-            if ends_line {
-                line += 1;
-                line_start = n + 1;
-            }
-        }
-        format!("{REDACTED}{line}, column: {}]", at - line_start + 1)
-    }
-}
-
-/// Java's idea of a character that may stand in a word, near enough.
-fn is_identifier(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '$' | '\u{a2}'..='\u{a5}')
-}
-
-/// A character as the parser writes it.
-fn describe(c: char) -> String {
-    let code = u32::from(c);
-    match c {
-        _ if c.is_control() => format!("(CTRL-CHAR, code {code})"),
-        _ if code > 0xff => format!("'{c}' (code {code} / 0x{code:x})"),
-        _ => format!("'{c}' (code {code})"),
     }
 }
 

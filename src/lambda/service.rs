@@ -11,10 +11,13 @@
 //! 7. existence;
 //! 8. header values the service itself checks, then the payload's JSON.
 //!
-//! That 3 stands before 4 is our choice: AWS's order is not known, and a signature cannot be verified without the body.
+//! That 3 stands before 4 is our choice: AWS's order is not known, and a signature cannot be verified without the body. An
+//! operation that is not supported says so in place of 3 as well: `CreateFunction` with a large zip file is not "too large".
 //!
 //! Futures made here are not `Send`, hold no borrow of the service's state over an await, and wait for nothing but the
 //! request's body and the function host.
+
+mod run;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -23,29 +26,29 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, header};
+use http::{Request, Response};
 use http_body::Body;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::access::{AccessLog, AccessRecord};
 use super::authority::{Access, Authority, ConnectionInfo};
-use super::body::{CollectError, Finish, ResponseBody, collect, sentence};
+use super::body::{CollectError, Finish, ResponseBody, collect};
 use super::catalog::{Catalog, Target};
-use super::error::{ApiError, ThrottleReason, Violations};
-use super::event_queue::{Disposition, EventOutcome, EventQueue, EventQueueLimits, QueuedInvocation};
-use super::event_stream::{self, InvokeComplete};
-use super::host::{FunctionHost, HostError, HostRequest, HostResponse, LogType, ResponseMode, TRACE_ID};
+use super::error::{ApiError, Violations};
+use super::event_queue::{EventQueue, EventQueueLimits};
+use super::host::{FunctionHost, HostResponse, LogType, TRACE_ID};
 use super::ids::{IdGenerator, Trace};
-use super::invoke::{InvocationType, InvokeParameters, chosen_request_id, payload_limit};
+use super::invoke::{InvokeParameters, chosen_request_id, payload_limit};
 use super::name::{NamedFunction, with_qualifier};
-use super::respond::{self, RESPONSE_MAX, Returned};
+use super::payload;
+use super::respond;
 use super::route::{Operation, Route, route};
-use super::{payload, respond::document};
 use crate::time::{Moment, TurnClock};
-use crate::verdict::{Counters, Event};
+use crate::verdict::Counters;
 
-/// Longest body of a host's answer that is read for its reason, bytes.
-const HOST_ERROR_MAX: usize = 4096;
+/// Bytes of a body over its limit that are read and thrown away before the answer.
+const DISCARD_MAX: u64 = 16 << 20;
 
 /// What a [`Service`] is made of.
 pub struct ServiceParts<H, A> {
@@ -96,7 +99,7 @@ struct Call {
 /// What a request came to, short of an error.
 enum Answer {
     Full(Response<Bytes>),
-    Stream(Response<Bytes>, HostResponse),
+    Stream(Response<Bytes>, HostResponse, LogType),
 }
 
 impl<H: FunctionHost, A: Authority> Service<H, A> {
@@ -140,10 +143,10 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         let Call { request_id, mut finish, .. } = call;
         let response = match answer {
             Ok(Answer::Full(response)) => response,
-            Ok(Answer::Stream(response, host)) => {
+            Ok(Answer::Stream(response, host, log_type)) => {
                 finish.record.status = response.status().as_u16();
                 let (parts, _) = response.into_parts();
-                return Response::from_parts(parts, ResponseBody::stream(host.body, host.log_result, finish));
+                return Response::from_parts(parts, ResponseBody::stream(host, log_type, finish));
             }
             Err(error) => {
                 Counters::deny(&self.counters, error.reason);
@@ -198,43 +201,52 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
             self.authority.authorize(&caller, access, connection, self.clock.now())
         };
         let catalog = Arc::clone(&self.catalog.borrow());
-        let id = call.request_id;
+        if !route.operation.is_invocation() {
+            let value = self.describe(&route, &catalog, call, allow)?;
+            return Ok(Answer::Full(respond::document(call.request_id, &value)));
+        }
+        let mut violations = Violations::default();
+        let parameters = InvokeParameters::validate(route.operation, &head.headers, &mut violations);
+        call.finish.record.invocation_type = Some(parameters.invocation_type);
+        let permitted = self.permit(&route, &catalog, violations, call, allow)?;
+        parameters.check(&head.headers)?;
+        chosen_request_id(&head.headers)?;
+        if !payload.is_empty() {
+            payload::check(&payload).map_err(|detail| ApiError::payload_not_json(&detail))?;
+        }
+        self.invoke(route.operation, permitted, parameters, payload, call).await
+    }
+
+    /// The operations that read.
+    fn describe(
+        &self,
+        route: &Route,
+        catalog: &Catalog,
+        call: &mut Call,
+        allow: impl Fn(&str, Option<usize>) -> Result<A::Permit, ApiError>,
+    ) -> Result<Value, ApiError> {
         match route.operation {
             Operation::ListFunctions => {
                 allow("*", None)?;
-                let page = catalog.list(
-                    route.function_version.as_deref(),
-                    route.marker.as_deref(),
-                    route.max_items.as_deref(),
-                )?;
-                Ok(Answer::Full(document(id, &page)))
+                let version = route.function_version.as_deref();
+                catalog.list(version, route.marker.as_deref(), route.max_items.as_deref())
             }
             Operation::GetAccountSettings => {
                 allow("*", None)?;
-                Ok(Answer::Full(document(id, &catalog.account_settings())))
+                Ok(catalog.account_settings())
             }
-            Operation::GetFunction | Operation::GetFunctionConfiguration => {
-                let Permitted { target, .. } = self.permit(&route, &catalog, Violations::default(), call, allow)?;
-                let value = if route.operation == Operation::GetFunction {
-                    catalog.function_description(&target)
-                } else {
-                    catalog.configuration(&target)
-                };
-                Ok(Answer::Full(document(id, &value)))
+            Operation::GetFunction => {
+                let permitted = self.permit(route, catalog, Violations::default(), call, allow)?;
+                Ok(catalog.function_description(&permitted.target))
             }
-            Operation::Invoke | Operation::InvokeAsync | Operation::InvokeWithResponseStream => {
-                let mut violations = Violations::default();
-                let parameters = InvokeParameters::validate(route.operation, &head.headers, &mut violations);
-                call.finish.record.invocation_type = Some(parameters.invocation_type);
-                let permitted = self.permit(&route, &catalog, violations, call, allow)?;
-                parameters.check(&head.headers)?;
-                chosen_request_id(&head.headers)?;
-                if !payload.is_empty() {
-                    payload::check(&payload).map_err(|detail| ApiError::payload_not_json(&detail))?;
-                }
-                self.invoke(route.operation, permitted, parameters, payload, call).await
+            Operation::GetFunctionConfiguration => {
+                let permitted = self.permit(route, catalog, Violations::default(), call, allow)?;
+                Ok(catalog.configuration(&permitted.target))
             }
-            Operation::Unsupported(name) => Err(ApiError::not_supported(name)),
+            other @ (Operation::Invoke
+            | Operation::InvokeAsync
+            | Operation::InvokeWithResponseStream
+            | Operation::Unsupported(_)) => Err(ApiError::not_supported(other.name())),
         }
     }
 
@@ -250,20 +262,13 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         B: Body<Data = Bytes>,
     {
         let (limit, invocation) = payload_limit(operation, &head.headers);
-        let too_large = |size| {
-            if operation.is_invocation() {
-                ApiError::payload_too_large(size, invocation, limit)
-            } else {
-                ApiError::request_too_large(limit)
-            }
+        let too_large = |size| match operation {
+            Operation::Unsupported(name) => ApiError::not_supported(name),
+            _ if operation.is_invocation() => ApiError::payload_too_large(size, invocation, limit),
+            _ => ApiError::request_too_large(limit),
         };
-        // The body knows its length from HTTP; the header is looked at as well for bodies that do not.
-        let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        if let Some(size) = announced.filter(|size| *size > limit as u64) {
-            return Err(too_large(size));
-        }
         let mut context = Context::new(&SHA256);
-        let received = collect(body, limit, |data| context.update(data)).await;
+        let received = collect(body, limit, DISCARD_MAX, |data| context.update(data)).await;
         call.finish.record.stages.body = self.clock.now().mono.since(call.finish.started);
         let payload = received.map_err(|error| match error {
             CollectError::TooLarge(size) => too_large(size),
@@ -296,183 +301,6 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         })?;
         record.version = Some(target.version.clone());
         Ok(Permitted { target, permit })
-    }
-
-    /// The way to the function: nothing gets here without the policies' permit.
-    async fn invoke(
-        &self,
-        operation: Operation,
-        permitted: Permitted<A::Permit>,
-        parameters: InvokeParameters,
-        payload: Bytes,
-        call: &mut Call,
-    ) -> Result<Answer, ApiError> {
-        let Permitted { target, permit } = permitted;
-        let is_streaming = operation == Operation::InvokeWithResponseStream;
-        let request = HostRequest {
-            function: target.function,
-            function_name: target.name,
-            request_id: call.request_id,
-            invoked_function_arn: target.invoked_arn,
-            function_version: target.version.clone(),
-            timeout: target.timeout,
-            deadline: self.clock.now().unix,
-            give_up: Moment::NEVER,
-            trace_id: call.trace.to_runtime(),
-            client_context: parameters.client_context,
-            log_type: parameters.log_type,
-            response_mode: if is_streaming { ResponseMode::Streaming } else { ResponseMode::Buffered },
-            payload,
-        };
-        match parameters.invocation_type {
-            InvocationType::DryRun => Ok(Answer::Full(respond::dry_run(call.request_id, &call.trace))),
-            InvocationType::Event => {
-                let principal = call.finish.record.principal.clone().unwrap_or_default();
-                let (now, counters) = (self.clock.now(), &self.counters);
-                self.events
-                    .borrow_mut()
-                    .accept(request, principal, now, counters)
-                    .map_err(|_| ApiError::throttled(ThrottleReason::FunctionInvocationRateLimitExceeded))?;
-                Ok(Answer::Full(respond::accepted(call.request_id, &call.trace)))
-            }
-            InvocationType::RequestResponse => {
-                let response = self.send(request, &mut call.finish.record).await?;
-                drop(permit);
-                if is_streaming {
-                    self.streamed(response, &target.version, call).await
-                } else {
-                    self.buffered(response, target.version, parameters.log_type, call).await
-                }
-            }
-        }
-    }
-
-    /// Sends one invocation; anything but a 200 of the host becomes an error.
-    async fn send(&self, mut request: HostRequest, record: &mut AccessRecord) -> Result<HostResponse, ApiError> {
-        let sent = self.clock.now();
-        request.start(sent);
-        let arn = request.invoked_function_arn.clone();
-        self.counters.count(Event::InvocationSent);
-        let answered = self.host.invoke(request).await;
-        record.stages.host = self.clock.now().mono.since(sent.mono);
-        let response = answered.map_err(host_failed)?;
-        self.counters.count(Event::InvocationAnswered);
-        match response.status {
-            200 => Ok(response),
-            404 => Err(ApiError::function_not_found(&with_qualifier(&arn))),
-            429 => {
-                let body = collect(response.body, HOST_ERROR_MAX, |_| {}).await.unwrap_or_default();
-                Err(ApiError::throttled(HostResponse::throttle_reason(&body)))
-            }
-            status => Err(ApiError::service(&format!("The function host answered with status {status}."))),
-        }
-    }
-
-    async fn buffered(
-        &self,
-        response: HostResponse,
-        version: String,
-        log_type: LogType,
-        call: &mut Call,
-    ) -> Result<Answer, ApiError> {
-        let HostResponse { function_error, log_result, body, .. } = response;
-        let log_result = log_result.filter(|_| log_type == LogType::Tail);
-        let mut returned = Returned { version, function_error, log_result, payload: Bytes::new() };
-        match collect(body, RESPONSE_MAX, |_| {}).await {
-            Ok(payload) => returned.payload = payload,
-            Err(CollectError::TooLarge(_)) => returned = returned.too_large(),
-            Err(CollectError::Body(error)) => return Err(host_failed(error)),
-        }
-        call.finish.record.is_function_error = returned.function_error.is_some();
-        Ok(Answer::Full(returned.into_response(call.request_id, &call.trace)))
-    }
-
-    /// A function that failed before it wrote anything answers with its error at once; the stream then has no payload.
-    async fn streamed(&self, response: HostResponse, version: &str, call: &mut Call) -> Result<Answer, ApiError> {
-        let (id, trace) = (call.request_id, &call.trace);
-        let Some(error) = response.function_error else {
-            return Ok(Answer::Stream(respond::streamed(id, trace, version, Bytes::new()), response));
-        };
-        call.finish.record.is_function_error = true;
-        let details = match collect(response.body, RESPONSE_MAX, |_| {}).await {
-            Ok(details) => String::from_utf8(details.into()).ok(),
-            Err(CollectError::TooLarge(_)) => None,
-            Err(CollectError::Body(error)) => return Err(host_failed(error)),
-        };
-        let complete = InvokeComplete {
-            error_code: Some(error.name().to_owned()),
-            error_details: details,
-            log_result: response.log_result.and_then(|log| log.to_str().ok().map(str::to_owned)),
-        };
-        let body = event_stream::emit_all(b"", &complete);
-        Ok(Answer::Full(respond::streamed(id, trace, version, body)))
-    }
-
-    /// The next Event invocation that is due. Hand it to [`Self::deliver`].
-    pub fn poll_event(&self) -> Option<QueuedInvocation> {
-        self.events.borrow_mut().poll(self.clock.now().mono, &self.counters)
-    }
-
-    /// When [`Self::poll_event`] has something.
-    pub fn next_deadline(&self) -> Moment {
-        self.events.borrow().next_deadline()
-    }
-
-    /// Event invocations held, those under way included.
-    pub fn events_len(&self) -> usize {
-        self.events.borrow().len()
-    }
-
-    /// Tries a queued invocation once, and queues it again if that is due.
-    pub async fn deliver(&self, queued: QueuedInvocation) -> Disposition {
-        let now = self.clock.now();
-        let mut record = AccessRecord::new(now.unix, queued.request.request_id, None);
-        record.principal = Some(queued.principal.clone());
-        record.operation = Some(Operation::Invoke.name());
-        record.invocation_type = Some(InvocationType::Event);
-        record.function_arn = Some(queued.request.invoked_function_arn.clone());
-        record.version = Some(queued.request.function_version.clone());
-        record.bytes_rx = queued.request.payload.len() as u64;
-        let mut finish = self.finish(record, now.mono);
-        let outcome = match self.send(queued.request.clone(), &mut finish.record).await {
-            Ok(response) => {
-                finish.record.status = response.status;
-                finish.record.is_function_error = response.function_error.is_some();
-                let failed = response.function_error.is_some();
-                // The answer has no reader, but the invocation is over only when it is.
-                match collect(response.body, RESPONSE_MAX, |_| {}).await {
-                    Ok(_) | Err(CollectError::TooLarge(_)) if failed => EventOutcome::FunctionError,
-                    Ok(_) => EventOutcome::Success,
-                    Err(CollectError::TooLarge(_)) => EventOutcome::FunctionError,
-                    Err(CollectError::Body(error)) => {
-                        self.note(&mut finish.record, &host_failed(error));
-                        EventOutcome::NotRun
-                    }
-                }
-            }
-            Err(error) => {
-                self.note(&mut finish.record, &error);
-                if error.status == 404 { EventOutcome::Hopeless } else { EventOutcome::NotRun }
-            }
-        };
-        finish.record.event_outcome = Some(outcome);
-        self.events.borrow_mut().complete(queued, outcome, self.clock.now().mono, &self.counters)
-    }
-
-    fn note(&self, record: &mut AccessRecord, error: &ApiError) {
-        Counters::deny(&self.counters, error.reason);
-        record.status = error.status;
-        record.error_code = Some(error.code);
-        record.reason = Some(error.reason);
-    }
-}
-
-fn host_failed(error: HostError) -> ApiError {
-    match error {
-        HostError::TooManyPending => ApiError::throttled(ThrottleReason::ConcurrentInvocationLimitExceeded),
-        HostError::Unreachable | HostError::TimedOut | HostError::Interrupted | HostError::Malformed => {
-            ApiError::service(&sentence(error))
-        }
     }
 }
 

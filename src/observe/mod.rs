@@ -10,5 +10,7 @@
     reason = "writers of files, on threads of their own, at the edge"
 )]
 
+pub mod access_log;
 pub mod pcapng;
 pub mod capture;
+pub mod status;

@@ -7,7 +7,8 @@
 //!   verified, trailing bytes cut off. [`PacketMeta`] is the same knowledge detached from the borrow, for when the bytes change.
 //! * [`checksum`]: ones-complement sums, pseudo headers, incremental updates.
 //! * [`VirtioHeader`], [`Segmenter`]: super-segments of a device with offloads, and their way back to packets that fit a path.
-//! * [`clamp_mss`], [`decrement_hop_limit`]: the two changes made to a packet on its way.
+//! * [`clamp_mss`], [`decrement_hop_limit`]: the two changes made to a packet on its way; [`emit_reset`]: the
+//!   one packet made here.
 //! * [`Burst`]: the reused memory that packets are read into.
 //!
 //! Limits: an IPv4 packet of 65,535 bytes, an IPv6 packet of 65,575 ([`PACKET_LEN_MAX`]); [`IPV6_EXTENSION_LIMIT`] extension
@@ -19,6 +20,7 @@ mod burst;
 mod five_tuple;
 mod hop_limit;
 mod mss;
+mod reset;
 mod segment;
 mod view;
 mod virtio;
@@ -27,6 +29,7 @@ pub use burst::{BURST_SLOTS, Burst};
 pub use five_tuple::{Addresses, FiveTuple, Protocol};
 pub use hop_limit::decrement_hop_limit;
 pub use mss::{clamp_mss, mss_option};
+pub use reset::{RESET_LEN_MAX, emit_reset};
 pub use segment::{BufferTooSmall, Segmenter};
 pub use view::{IPV6_EXTENSION_LIMIT, PACKET_LEN_MAX, PacketMeta, PacketView, TcpFlags, parse};
 pub use virtio::{GsoType, VIRTIO_HEADER_LEN, VirtioHeader, complete_checksum};

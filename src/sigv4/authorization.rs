@@ -26,65 +26,64 @@ pub(super) struct Claim<'a> {
 }
 
 impl<'a> Claim<'a> {
-    /// Reads the claim, from wherever it is.
-    pub(super) fn parse(head: &RequestHead<'a>, accept_presigned: bool, hash_echo: bool) -> Result<Self, SigV4Error> {
+    /// Reads the claim, from wherever it is. `authorization` is the header of that name, as [`lossy`] text.
+    pub(super) fn parse<'h: 'a>(
+        head: &RequestHead<'h>,
+        authorization: Option<&'a str>,
+        accept_presigned: bool,
+        hash_echo: bool,
+    ) -> Result<Self, SigV4Error> {
         let has_query = !head.query().is_empty() && query_pairs(head.query()).any(|(n, _)| n == b"X-Amz-Algorithm");
-        match head.first("authorization") {
+        match authorization {
             Some(_) if has_query => Err(SigV4Error::SignedTwice),
-            Some(value) => Self::from_header(head, value, hash_echo),
+            Some(text) => Self::from_header(head, text.trim_ascii(), hash_echo),
             None if has_query && accept_presigned => Self::from_query(head),
             None => Err(SigV4Error::NotSigned),
         }
     }
 
-    fn from_header(head: &RequestHead<'a>, value: &'a [u8], hash_echo: bool) -> Result<Self, SigV4Error> {
-        let value = value.trim_ascii();
-        let at = value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len());
-        let (algorithm, rest) = value.split_at(at);
+    fn from_header<'h: 'a>(head: &RequestHead<'h>, header: &'a str, hash_echo: bool) -> Result<Self, SigV4Error> {
+        let (algorithm, rest) = header.split_at(header.find(|c: char| c.is_ascii_whitespace()).unwrap_or(header.len()));
         let [mut credential, mut signed_headers, mut signature] = [None; 3];
-        for pair in rest.split(|&c| c == b',' || c.is_ascii_whitespace()).filter(|pair| !pair.is_empty()) {
-            let Some(equals) = pair.iter().position(|&c| c == b'=') else {
-                let text = String::from_utf8_lossy(value);
-                let pair = Echo::new(&String::from_utf8_lossy(pair), hash_echo);
-                return Err(SigV4Error::NotAPair { pair, authorization: Echo::new(&text, hash_echo) });
+        for pair in pairs(rest) {
+            let Some((name, value)) = pair.split_once('=') else {
+                let (pair, authorization) = (Echo::new(pair, hash_echo), Echo::new(header, hash_echo));
+                return Err(SigV4Error::NotAPair { pair, authorization });
             };
-            let part = Some(&pair[equals + 1..]);
-            match &pair[..equals] {
-                b"Credential" => credential = part,
-                b"SignedHeaders" => signed_headers = part,
-                b"Signature" => signature = part,
+            match name {
+                "Credential" => credential = Some(value),
+                "SignedHeaders" => signed_headers = Some(value),
+                "Signature" => signature = Some(value),
                 _ => {}
             }
         }
         let date = head.first("x-amz-date").or_else(|| head.first("date"));
         // An empty SignedHeaders is there, though it signs nothing; the host check answers it.
-        let some = |part: Option<&'a [u8]>| part.filter(|text| !text.is_empty());
-        if let (Some(credential), Some(signature), Some(signed_headers), Some(date)) =
-            (some(credential), some(signature), signed_headers, date)
-        {
-            let token = head.first("x-amz-security-token").map(Cow::Borrowed);
-            return Ok(Self {
-                algorithm: String::from_utf8_lossy(algorithm),
-                credential: String::from_utf8_lossy(credential),
-                signed_headers: String::from_utf8_lossy(signed_headers),
-                signature: String::from_utf8_lossy(signature),
-                date: Cow::Borrowed(date),
-                token,
+        let some = |part: Option<&'a str>| part.filter(|text| !text.is_empty());
+        match (some(credential), some(signature), signed_headers, date) {
+            (Some(credential), Some(signature), Some(signed_headers), Some(date)) => Ok(Self {
+                algorithm: algorithm.into(),
+                credential: credential.into(),
+                signed_headers: signed_headers.into(),
+                signature: signature.into(),
+                date: date.into(),
+                token: head.first("x-amz-security-token").map(Cow::Borrowed),
                 expires: None,
-            });
+            }),
+            (credential, signature, signed_headers, date) => {
+                let missing = MissingParts {
+                    algorithm: false,
+                    credential: credential.is_none(),
+                    signature: signature.is_none(),
+                    signed_headers: signed_headers.is_none(),
+                    date: date.is_none(),
+                };
+                Err(SigV4Error::IncompleteHeader { missing, authorization: Echo::new(header, hash_echo) })
+            }
         }
-        let missing = MissingParts {
-            algorithm: false,
-            credential: some(credential).is_none(),
-            signature: some(signature).is_none(),
-            signed_headers: signed_headers.is_none(),
-            date: date.is_none(),
-        };
-        let authorization = Echo::new(&String::from_utf8_lossy(value), hash_echo);
-        Err(SigV4Error::IncompleteHeader { missing, authorization })
     }
 
-    fn from_query(head: &RequestHead<'a>) -> Result<Self, SigV4Error> {
+    fn from_query<'h: 'a>(head: &RequestHead<'h>) -> Result<Self, SigV4Error> {
         let [mut algorithm, mut credential, mut signed_headers, mut signature, mut date, mut token, mut expires] =
             [const { None }; 7];
         for (name, value) in query_pairs(head.query()) {
@@ -122,11 +121,29 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// Bytes as text; what is not UTF-8 can match nothing, but can be shown.
+/// The parts of an Authorization header: AWS takes commas, blanks or both between them.
+fn pairs(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').flat_map(|part| {
+        let part = part.trim_ascii();
+        // Nearly always there is no blank inside: then the part is the pair, and needs no walk byte by byte.
+        let has_blank = part.bytes().fold(false, |found, c| found | c.is_ascii_whitespace());
+        let (pair, rest) = if has_blank { ("", part) } else { (part, "") };
+        std::iter::once(pair).chain(rest.split_ascii_whitespace()).filter(|pair| !pair.is_empty())
+    })
+}
+
+/// Bytes as text. What is not UTF-8 can match nothing, but can be shown.
+pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
 fn text(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
     match bytes {
-        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
-        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+        Cow::Borrowed(bytes) => lossy(bytes),
+        Cow::Owned(bytes) => Cow::Owned(lossy(&bytes).into_owned()),
     }
 }
 

@@ -1,13 +1,13 @@
 //! The part of a request that a signature covers, apart from its body.
 
-use http::header::HOST;
-use http::{HeaderMap, request};
+use http::request;
+use smallvec::SmallVec;
 
 /// Method, target and headers, exactly as they came over the wire.
 ///
 /// Nothing in it is decoded or normalised: that is the canonical request's business, and doing it twice breaks
 /// signatures.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestHead<'a> {
     method: &'a str,
     path: &'a [u8],
@@ -16,17 +16,16 @@ pub struct RequestHead<'a> {
     headers: Headers<'a>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Headers<'a> {
-    Map(&'a HeaderMap),
-    List(&'a [(&'a str, &'a [u8])]),
-}
-
 impl<'a> RequestHead<'a> {
     /// A head out of its pieces: the path and the query as on the wire, without the `?`, and headers in their order with
     /// lower-case names; a repeated header is a repeated entry.
-    pub const fn new(method: &'a str, path: &'a [u8], query: &'a [u8], headers: &'a [(&'a str, &'a [u8])]) -> Self {
-        Self { method, path, query, authority: None, headers: Headers::List(headers) }
+    pub fn new(
+        method: &'a str,
+        path: &'a [u8],
+        query: &'a [u8],
+        headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Self {
+        Self { method, path, query, authority: None, headers: Headers::new(headers) }
     }
 
     /// The head of a request as hyper hands it over. [`http::Uri`] keeps the path as it was sent. Over HTTP/2 there is
@@ -37,7 +36,7 @@ impl<'a> RequestHead<'a> {
             path: parts.uri.path().as_bytes(),
             query: parts.uri.query().unwrap_or_default().as_bytes(),
             authority: parts.uri.authority().map(http::uri::Authority::as_str),
-            headers: Headers::Map(&parts.headers),
+            headers: Headers::new(parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))),
         }
     }
 
@@ -58,38 +57,73 @@ impl<'a> RequestHead<'a> {
 
     /// The first value of the header of this lower-case name.
     pub(super) fn first(&self, name: &str) -> Option<&'a [u8]> {
-        match self.headers {
-            Headers::Map(map) => map.get(name).map(http::HeaderValue::as_bytes),
-            Headers::List(list) => list.iter().find(|(n, _)| *n == name).map(|(_, value)| *value),
-        }
+        self.headers.values(name).next()
     }
 
     /// Calls `each` with every value of the header of this lower-case name, in order. `host` and `:authority` stand in
     /// for each other: which of them exists depends on the version of HTTP, and either may be signed.
+    #[inline]
     pub(super) fn for_each(&self, name: &str, mut each: impl FnMut(&'a [u8])) {
-        match self.headers {
-            Headers::Map(map) if name == ":authority" || (name == "host" && !map.contains_key(HOST)) => {
-                let host = || map.get(HOST).map(http::HeaderValue::as_bytes);
-                if let Some(value) = self.authority.map(str::as_bytes).or_else(host) {
-                    each(value);
-                }
+        let mut is_there = false;
+        if name == ":authority" {
+            is_there = self.authority.is_some();
+            self.authority.iter().for_each(|authority| each(authority.as_bytes()));
+        } else {
+            for value in self.headers.values(name) {
+                is_there = true;
+                each(value);
             }
-            Headers::Map(map) => map.get_all(name).iter().for_each(|value| each(value.as_bytes())),
-            Headers::List(list) => list.iter().filter(|(n, _)| *n == name).for_each(|(_, value)| each(value)),
+        }
+        match name {
+            ":authority" if !is_there => self.headers.values("host").for_each(each),
+            "host" if !is_there => self.authority.iter().for_each(|authority| each(authority.as_bytes())),
+            _ => {}
         }
     }
 
     /// The first header name that `wanted` picks.
+    #[inline]
     pub(super) fn find_name(&self, mut wanted: impl FnMut(&str) -> bool) -> Option<&'a str> {
-        match self.headers {
-            Headers::Map(map) => map.keys().map(http::HeaderName::as_str).find(|name| wanted(name)),
-            Headers::List(list) => list.iter().map(|(name, _)| *name).find(|name| wanted(name)),
-        }
+        self.headers.entries.iter().map(|(name, _)| *name).find(|name| wanted(name))
     }
 
     /// Whether there is a Host header or `:authority`.
     pub(super) fn has_host(&self) -> bool {
         self.authority.is_some() || self.first("host").is_some()
+    }
+}
+
+/// Headers as pairs. A few are searched one by one, which beats hashing their names; many are sorted first, so that a
+/// hostile head of thousands costs no quadratic time.
+#[derive(Clone, Debug)]
+struct Headers<'a> {
+    entries: SmallVec<[(&'a str, &'a [u8]); FEW]>,
+    is_sorted: bool,
+}
+
+/// Up to so many headers are searched one by one.
+const FEW: usize = 24;
+
+impl<'a> Headers<'a> {
+    fn new(entries: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mut entries: SmallVec<_> = entries.into_iter().collect();
+        let is_sorted = entries.len() > FEW;
+        if is_sorted {
+            // Stable: the order of a repeated header's values is part of the canonical request.
+            entries.sort_by_key(|&(name, _)| name);
+        }
+        Self { entries, is_sorted }
+    }
+
+    #[inline]
+    fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let range = if self.is_sorted {
+            let start = self.entries.partition_point(|&(n, _)| n < name);
+            start..start + self.entries[start..].partition_point(|&(n, _)| n == name)
+        } else {
+            0..self.entries.len()
+        };
+        self.entries[range].iter().filter(move |&&(n, _)| n == name).map(|&(_, value)| value)
     }
 }
 
@@ -121,6 +155,19 @@ mod tests {
         assert_eq!(values(&head, "host"), ["example.com"]);
         assert_eq!(values(&head, ":authority"), ["example.com"]);
         assert_eq!(values(&head, "no such header"), [""; 0]);
+    }
+
+    #[test]
+    fn many_headers_are_found_in_their_order_too() {
+        let names: Vec<String> = (0..100).map(|n| format!("h{}", n * 7 % 50)).collect();
+        let numbers: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let pairs = names.iter().zip(&numbers).map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let head = RequestHead::new("GET", b"/", b"", pairs);
+        for n in 0..50 {
+            assert_eq!(values(&head, &format!("h{}", n * 7 % 50)), [n.to_string(), (n + 50).to_string()]);
+        }
+        assert_eq!(values(&head, "h"), [""; 0]);
+        assert_eq!(values(&head, "z"), [""; 0]);
     }
 
     #[test]

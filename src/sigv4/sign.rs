@@ -86,7 +86,7 @@ impl Signer {
             signed.names().join(";"),
             str::from_utf8(&signature).unwrap_or_default(),
         );
-        drop(signed);
+        drop((signed, head));
         let value = HeaderValue::from_str(&authorization).map_err(|_| SignError::Scope)?;
         parts.headers.insert(AUTHORIZATION, value);
         Ok(())

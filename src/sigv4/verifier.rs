@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_lc_rs::{constant_time, digest};
 
-use super::authorization::{Claim, ScopedCredential, SignedHeaders};
+use super::authorization::{Claim, ScopedCredential, SignedHeaders, lossy};
 use super::canonical::Scratch;
 use super::date::SignedDate;
 use super::error::{self, SigV4Error};
@@ -84,13 +84,17 @@ impl Verifier {
     /// # Errors
     /// What is wrong with the request, the first in AWS's order.
     pub fn begin(&mut self, head: &RequestHead<'_>, keyring: &Keyring, now: UnixTime) -> Result<Pending, SigV4Error> {
-        let claim = Claim::parse(head, self.settings.presigned, self.settings.hash_echo)?;
-        let date = SignedDate::parse(&claim.date)
-            .ok_or_else(|| SigV4Error::BadDate { got: excerpt(&String::from_utf8_lossy(&claim.date)) })?;
+        let authorization = head.first("authorization").map(lossy);
+        let (accept_presigned, hash_echo) = (self.settings.presigned, self.settings.hash_echo);
+        let claim = Claim::parse(head, authorization.as_deref(), accept_presigned, hash_echo)?;
+        let date =
+            SignedDate::parse(&claim.date).ok_or_else(|| SigV4Error::BadDate { got: excerpt(&lossy(&claim.date)) })?;
         self.check_window(&claim, &date, now)?;
         // Names compare without regard to case; only a list that is not lower case yet costs an allocation.
         let names = match claim.signed_headers.as_ref() {
-            text if text.bytes().any(|c| c.is_ascii_uppercase()) => Cow::Owned(text.to_ascii_lowercase()),
+            text if text.bytes().fold(false, |found, c| found | c.is_ascii_uppercase()) => {
+                Cow::Owned(text.to_ascii_lowercase())
+            }
             text => Cow::Borrowed(text),
         };
         let signed = SignedHeaders::parse(&names)?;
@@ -219,7 +223,7 @@ impl Payload {
             return Ok(Self::Unsigned);
         }
         if value == UNSIGNED_PAYLOAD || value.starts_with(b"STREAMING-") {
-            return Err(SigV4Error::PayloadNotSigned { declared: excerpt(&String::from_utf8_lossy(value)) });
+            return Err(SigV4Error::PayloadNotSigned { declared: excerpt(&lossy(value)) });
         }
         hex::parse(value).map(Self::Hash).ok_or(SigV4Error::PayloadMismatch)
     }

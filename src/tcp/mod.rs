@@ -173,17 +173,6 @@ impl TcpStage {
         self.live = self.live.saturating_sub(1);
     }
 
-    /// Answers a packet that no connection takes with the RST of RFC 9293 §3.10.7.1. Returns whether one lies in `out`.
-    pub fn refuse(&mut self, leg: Leg, packet: &[u8], now: Moment, out: &mut PacketBuffer) -> bool {
-        out.clear();
-        let v6 = packet.first().is_some_and(|version| version >> 4 == 6);
-        let (interface, device) = self.interface(Class::of(leg, v6));
-        let mut nobody = SocketSet::new(Vec::new());
-        let mut ports = device.with(Some(packet), out, 0);
-        interface.poll_ingress_single(instant(now), &mut ports, &mut nobody);
-        !out.is_empty()
-    }
-
     /// Connections in use.
     pub fn live(&self) -> usize {
         self.live

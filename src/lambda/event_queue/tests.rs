@@ -97,6 +97,16 @@ fn limits_hold_for_what_is_under_way_too() {
 }
 
 #[test]
+fn a_queued_payload_keeps_no_larger_buffer_alive() {
+    let (mut queue, counters) = queue(EventQueueLimits::default());
+    let buffer = Bytes::from(vec![b'1'; 1 << 16]);
+    let payload = buffer.slice(..1);
+    queue.accept(HostRequest { payload, ..request(1, 0) }, "p".into(), at(0), &counters).unwrap();
+    assert!(buffer.is_unique());
+    assert_eq!(queue.poll(at(0).mono, &counters).unwrap().request.payload, "1");
+}
+
+#[test]
 fn what_grew_too_old_while_it_waited_is_dropped() {
     let (mut queue, counters) = queue(EventQueueLimits::default());
     queue.accept(request(1, 0), "p".into(), at(0), &counters).unwrap();

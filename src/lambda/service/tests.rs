@@ -8,14 +8,18 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method};
 use http_body::Frame;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
 use crate::lambda::catalog::tests::catalog;
+use crate::lambda::event_queue::{Disposition, EventOutcome};
 use crate::lambda::event_stream::tests::{decode, kind};
-use crate::lambda::host::{FUNCTION_ERROR, HostBody, LOG_RESULT, STREAM_ERROR, STREAM_ERROR_DETAILS};
+use crate::lambda::host::{
+    FUNCTION_ERROR, HostBody, HostError, HostRequest, LOG_RESULT, ResponseMode, STREAM_ERROR, STREAM_ERROR_DETAILS,
+};
+use crate::lambda::respond::RESPONSE_MAX;
 use crate::time::{Now, UnixTime};
-use crate::verdict::Reason;
+use crate::verdict::{Event, Reason};
 
 const ARN: &str = "arn:aws:lambda:us-east-2:123456789012:function:my-function";
 const INVOKE: &str = "/2015-03-31/functions/my-function/invocations";
@@ -42,6 +46,20 @@ impl<E: Unpin> Body for Script<E> {
 
 fn data<E>(bytes: &[u8]) -> Option<Result<Frame<Bytes>, E>> {
     Some(Ok(Frame::data(Bytes::copy_from_slice(bytes))))
+}
+
+/// A number of chunks of 64 KB without an announced length.
+struct Endless(Rc<Cell<usize>>);
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = HostError;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, HostError>>> {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(1));
+        Poll::Ready((left > 0).then(|| Ok(Frame::data(Bytes::from_static(&[b' '; 65_536])))))
+    }
 }
 
 /// Answers with what it is told to, and remembers what it was asked.
@@ -187,7 +205,7 @@ impl World {
         };
         let request = request.body(body).unwrap();
         let (parts, body) = drive(&self.clock, self.service.handle(&connection, request)).into_parts();
-        let collected = drive(&self.clock, collect(body, usize::MAX, |_| {}));
+        let collected = drive(&self.clock, collect(body, usize::MAX, 0, |_| {}));
         Reply { status: parts.status.as_u16(), headers: parts.headers, body: collected.unwrap().into() }
     }
 
@@ -251,15 +269,14 @@ fn an_invocation_reaches_the_function_and_its_answer_comes_back() {
 #[test]
 fn checks_come_in_their_documented_order() {
     let world = world();
-    let huge = "6291457";
     // Each request is wrong in everything below it in this table as well.
     type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], u16, &'a str, Reason);
     let table: [Row<'_>; 10] = [
-        ("/nowhere", &[("content-length", huge)], 403, "", Reason::LambdaUnknownOperation),
-        (INVOKE, &[("content-length", huge)], 403, "MissingAuthenticationTokenException", Reason::SignatureMissing),
+        ("/nowhere", &[("x-pad", "huge")], 403, "", Reason::LambdaUnknownOperation),
+        (INVOKE, &[("x-pad", "huge")], 403, "MissingAuthenticationTokenException", Reason::SignatureMissing),
         (
             "/2015-03-31/functions/a%20b/invocations",
-            &[("authorization", "Mallory"), ("content-length", huge)],
+            &[("authorization", "Mallory"), ("x-pad", "huge")],
             413,
             "RequestEntityTooLargeException",
             Reason::LambdaTooLarge,
@@ -316,7 +333,9 @@ fn checks_come_in_their_documented_order() {
     ];
     for (uri, headers, status, code, reason) in table {
         let before = world.counters.reason(reason);
-        let reply = world.send(Method::POST, uri, headers, ResponseBody::full(Bytes::from_static(b"not json")));
+        let is_huge = headers.contains(&("x-pad", "huge"));
+        let body = if is_huge { Bytes::from(vec![b'x'; 6_291_457]) } else { Bytes::from_static(b"not json") };
+        let reply = world.send(Method::POST, uri, headers, ResponseBody::full(body));
         assert_eq!((reply.status, reply.code()), (status, code), "{uri}");
         assert_eq!(world.counters.reason(reason), before + 1, "{uri}");
         let record = world.last_record();
@@ -327,6 +346,18 @@ fn checks_come_in_their_documented_order() {
         "Could not parse request body into json: Could not parse payload into json: Unrecognized token 'not'"
     ));
     assert!(world.asked().is_empty());
+}
+
+#[test]
+fn creating_a_function_from_a_large_file_is_not_supported_rather_than_too_large() {
+    let world = world();
+    let reply = world.post("/2015-03-31/functions", &[], &"x".repeat(1 << 20));
+    assert_eq!((reply.status, reply.code()), (501, "ServiceException"));
+    assert!(reply.json()["Message"].as_str().unwrap().starts_with("vpce does not support CreateFunction yet."));
+    let list = [("authorization", "Admin")];
+    let body = ResponseBody::full(Bytes::from(vec![b'x'; 1 << 20]));
+    let reply = world.send(Method::GET, "/2015-03-31/functions", &list, body);
+    assert_eq!((reply.status, reply.code()), (413, "RequestTooLargeException"));
 }
 
 #[test]
@@ -398,10 +429,15 @@ fn payloads_are_bounded_as_announced_and_as_they_come() {
         reply.json()["message"],
         "6291478 byte payload is too large for the RequestResponse invocation type (limit 6291456 bytes)"
     );
-    // Chunked: no length is announced, and reading ends where the limit is passed.
-    let endless = (0..200).map(|_| data::<HostError>(&[b' '; 65_536])).collect();
-    let reply = world.send(Method::POST, INVOKE, &[("authorization", "Admin")], Script(endless));
-    assert_eq!((reply.status, reply.code()), (413, "RequestEntityTooLargeException"));
+    // Chunked: no length is announced. The rest is read, or the client could miss the answer, but not without end.
+    for (chunks, read) in [(100, 100), (1_000, 353)] {
+        let left = Rc::new(Cell::new(chunks));
+        let body = Endless(Rc::clone(&left));
+        let reply = world.send(Method::POST, INVOKE, &[("authorization", "Admin")], body);
+        assert_eq!((reply.status, reply.code()), (413, "RequestEntityTooLargeException"));
+        assert_eq!(chunks - left.get(), read);
+        assert!(reply.json()["message"].as_str().unwrap().starts_with(&format!("{} byte payload", read * 65_536)));
+    }
     let broken = Script(VecDeque::from([data(b"{"), None, Some(Err(HostError::Interrupted))]));
     assert_eq!(world.send(Method::POST, INVOKE, &[("authorization", "Admin")], broken).status, 400);
     assert!(world.asked().is_empty());
@@ -524,6 +560,7 @@ fn a_host_that_does_not_stream_still_answers_a_stream() {
     let mut headers = HeaderMap::new();
     headers.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
     world.answer(Ok(HostResponse::new(200, &headers, HostBody::Full(Bytes::from_static(b"{\"errorType\":\"E\"}")))));
+    headers.insert(LOG_RESULT, HeaderValue::from_static("bG9n"));
     let messages = decode(&world.post(STREAM, &[], "").body);
     assert_eq!(messages.len(), 1);
     let complete: Value = serde_json::from_slice(&messages[0].1).unwrap();

@@ -187,10 +187,10 @@ fn the_date_header_stands_in_for_x_amz_date() {
     let date = ("date", &b"Sun, 30 Aug 2015 12:36:00 GMT"[..]);
     let host = ("host", &b"lambda.us-east-2.amazonaws.com"[..]);
     let headers = [date, host];
-    let head = RequestHead::new("GET", b"/", b"", &headers);
+    let head = RequestHead::new("GET", b"/", b"", headers);
     let authorization = authorization_of(&head, "date;host", &hex::emit(&sha256(b"")));
     let headers = [date, host, ("authorization", authorization.as_bytes())];
-    let head = RequestHead::new("GET", b"/", b"", &headers);
+    let head = RequestHead::new("GET", b"/", b"", headers);
     let pending = Verifier::new("us-east-2", "lambda").begin(&head, &keyring(), NOW).unwrap();
     assert_eq!(pending.finish(&sha256(b"")), Ok(admin()));
 }
@@ -346,11 +346,11 @@ fn unsigned_payload_is_a_setting() {
     let headers =
         [("host", &b"h"[..]), ("x-amz-content-sha256", b"UNSIGNED-PAYLOAD"), ("x-amz-date", SIGNED_AT.as_bytes())];
     let names = "host;x-amz-content-sha256;x-amz-date";
-    let authorization = authorization_of(&RequestHead::new("PUT", b"/", b"", &headers), names, b"UNSIGNED-PAYLOAD");
+    let authorization = authorization_of(&RequestHead::new("PUT", b"/", b"", headers), names, b"UNSIGNED-PAYLOAD");
     let headers = [headers[0], headers[1], headers[2], ("authorization", authorization.as_bytes())];
     let settings = Settings { unsigned_payload: true, ..Settings::default() };
     let mut verifier = Verifier::with_settings("us-east-2", "lambda", settings);
-    let pending = verifier.begin(&RequestHead::new("PUT", b"/", b"", &headers), &keyring(), NOW).unwrap();
+    let pending = verifier.begin(&RequestHead::new("PUT", b"/", b"", headers), &keyring(), NOW).unwrap();
     assert_eq!(pending.finish(&sha256(b"anything")), Ok(admin()));
 }
 
@@ -380,10 +380,10 @@ fn a_presigned_query_lasts_as_long_as_it_says() {
             "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAEXAMPLE%2F20150830%2Fus-east-2%2Flambda%2Faws4_request&X-Amz-Date={SIGNED_AT}{expires}&X-Amz-SignedHeaders=host"
         );
         let headers = [("host", &b"h"[..])];
-        let head = RequestHead::new("GET", b"/", query.as_bytes(), &headers);
+        let head = RequestHead::new("GET", b"/", query.as_bytes(), headers);
         let signature = signature_of(&head, "host", &hex::emit(&sha256(b"")));
         let query = format!("{query}&X-Amz-Signature={signature}");
-        let head = RequestHead::new("GET", b"/", query.as_bytes(), &headers);
+        let head = RequestHead::new("GET", b"/", query.as_bytes(), headers);
         let mut verifier = Verifier::with_settings("us-east-2", "lambda", settings);
         verifier.begin(&head, &keyring(), UnixTime::from_secs(NOW.secs() + later))?.finish(&sha256(b""))
     };

@@ -86,14 +86,14 @@ impl RawRequest {
     /// Verifies it, both phases.
     fn verify(&self, verifier: &mut Verifier, keyring: &Keyring, now: UnixTime) -> Result<Arc<Principal>, SigV4Error> {
         let headers: Vec<(&str, &[u8])> = self.headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
-        let head = RequestHead::new(&self.method, &self.path, &self.query, &headers);
+        let head = RequestHead::new(&self.method, &self.path, &self.query, headers.iter().copied());
         verifier.begin(&head, keyring, now)?.finish(&sha256(&self.body))
     }
 
     /// The canonical request, with its last line.
     fn canonical(&self, signed: &str) -> String {
         let headers: Vec<(&str, &[u8])> = self.headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
-        let head = RequestHead::new(&self.method, &self.path, &self.query, &headers);
+        let head = RequestHead::new(&self.method, &self.path, &self.query, headers.iter().copied());
         let signed = authorization::SignedHeaders::parse(signed).unwrap();
         let mut scratch = canonical::Scratch::default();
         let text = String::from_utf8(scratch.canonical_request(&head, &signed).to_vec()).unwrap();

@@ -41,13 +41,13 @@ impl Pieces {
     fn verify(&self, authorization: &str) -> Result<Arc<Principal>, SigV4Error> {
         let mut headers: Vec<(&str, &[u8])> = self.headers.iter().map(|(n, v)| (*n, v.as_slice())).collect();
         headers.push(("authorization", authorization.as_bytes()));
-        let head = RequestHead::new(&self.method, &self.path, &self.query, &headers);
+        let head = RequestHead::new(&self.method, &self.path, &self.query, headers.iter().copied());
         Verifier::new("us-east-2", "lambda").begin(&head, &keyring(), NOW)?.finish(&sha256(&self.body))
     }
 
     fn authorization(&self) -> String {
         let headers: Vec<(&str, &[u8])> = self.headers.iter().map(|(n, v)| (*n, v.as_slice())).collect();
-        let head = RequestHead::new(&self.method, &self.path, &self.query, &headers);
+        let head = RequestHead::new(&self.method, &self.path, &self.query, headers.iter().copied());
         authorization_of(&head, NAMES, &hex::emit(&sha256(&self.body)))
     }
 
@@ -152,7 +152,7 @@ proptest! {
         let mut headers: Vec<(&str, &[u8])> = vec![("host", b"h"), ("x-amz-date", &date), ("x-amz-content-sha256", &extra)];
         headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
         headers.extend(token.as_deref().map(|value| ("x-amz-security-token", value)));
-        let head = RequestHead::new(&method, &path, &query, &headers);
+        let head = RequestHead::new(&method, &path, &query, headers);
         let settings = Settings { presigned: true, unsigned_amz_headers: true, unsigned_payload: true, ..Settings::default() };
         let outcome = Verifier::with_settings("us-east-2", "lambda", settings).begin(&head, &keyring(), NOW);
         let error = match outcome {

@@ -1,0 +1,80 @@
+//! What control hands the workers: the enis' rules, compiled once for all of them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use crate::config::{EndpointSettings, Topology};
+use crate::packet::Addresses;
+use crate::security_group::{NetworkAclRules, SecurityGroupRules};
+
+/// One eni's addresses and rules.
+#[derive(Debug)]
+pub struct EniRules {
+    /// `eni-…`.
+    pub id: Arc<str>,
+    /// Its private address.
+    pub ipv4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub ipv6: Option<Ipv6Addr>,
+    /// Its groups.
+    pub security_groups: SecurityGroupRules,
+    /// The ACL of its subnet.
+    pub network_acl: NetworkAclRules,
+}
+
+/// All enis of the endpoint at one epoch. Immutable; a change makes another.
+#[derive(Debug)]
+pub struct EniSnapshot {
+    /// The number of changes before this one.
+    pub epoch: u64,
+    /// The account in flow-log records.
+    pub account: Arc<str>,
+    /// In the order of the configuration.
+    pub enis: Vec<EniRules>,
+    /// The endpoint's settings.
+    pub settings: EndpointSettings,
+}
+
+impl EniSnapshot {
+    /// Compiles the rules of all enis of the endpoint.
+    pub fn compile(topology: &Topology, epoch: u64) -> Self {
+        let enis = topology.endpoint.enis.iter().enumerate().map(|(index, eni)| EniRules {
+            id: eni.id.as_str().into(),
+            ipv4: eni.ipv4,
+            ipv6: eni.ipv6,
+            security_groups: SecurityGroupRules::compile(topology, index),
+            network_acl: NetworkAclRules::compile(topology, eni.subnet),
+        });
+        Self {
+            epoch,
+            account: topology.account.as_str().into(),
+            enis: enis.collect(),
+            settings: topology.endpoint.settings.clone(),
+        }
+    }
+
+    /// The eni that a packet is for: source/destination check.
+    #[inline]
+    pub(super) fn destination(&self, addresses: Addresses) -> Option<u16> {
+        let index = match addresses {
+            Addresses::V4 { dst, .. } => self.enis.iter().position(|eni| eni.ipv4 == dst),
+            Addresses::V6 { dst, .. } => self.enis.iter().position(|eni| eni.ipv6 == Some(dst)),
+        };
+        index.map(|index| index as u16)
+    }
+
+    /// Whether a packet may come from there: neither from ourselves nor from where nobody is.
+    pub(super) fn is_possible_source(&self, source: IpAddr) -> bool {
+        let is_ours = self.enis.iter().any(|eni| match source {
+            IpAddr::V4(source) => eni.ipv4 == source,
+            IpAddr::V6(source) => eni.ipv6 == Some(source),
+        });
+        let is_nobody = source.is_unspecified() || source.is_multicast() || source.is_loopback();
+        !is_ours && !is_nobody && source != IpAddr::V4(Ipv4Addr::BROADCAST)
+    }
+
+    /// Largest MSS let through: the setting is for IPv4, whose header is 20 bytes shorter.
+    pub(super) const fn mss_max(&self, is_v6: bool) -> u16 {
+        if is_v6 { self.settings.mss_clamp.saturating_sub(20) } else { self.settings.mss_clamp }
+    }
+}

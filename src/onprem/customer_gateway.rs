@@ -1,0 +1,274 @@
+//! The customer gateway: the on-premises end of the tunnel, between a TUN device and UDP sockets.
+//!
+//! What the kernel routes into the TUN is sealed and sent; what comes in frames goes into the TUN, and the kernel routes it
+//! on. One thread, one loop of the same shape as the endpoint's: everything that is there is handled, one clock reading per
+//! turn, then everything due is sent, and only a turn that found nothing waits.
+//!
+//! One SA pair and one UDP port per endpoint worker, all on this thread, so that the tunnel's rate in this direction is one
+//! rate. The path emulated here is the way to AWS; the way back is emulated by the endpoint.
+//!
+//! Limits: [`crate::packet::BURST_SLOTS`] packets and [`RECEIVES_PER_TURN`] receives per socket and turn; the transmit queue's size
+//! ([`crate::tunnel`]). While a socket is full the TUN is not read: its queue waits, and then drops, as a router's does.
+//!
+//! Counters: `PACKETS_RX`/`TX` are the TUN's, `FRAMES_*` the sockets', `FORWARDED` both directions; `CANNOT_ROUTE` is a
+//! packet that does not belong into the tunnel. What the TUN refuses is `PACKET_MALFORMED`.
+
+#![expect(clippy::disallowed_methods, reason = "the gateway's own thread owns its clock")]
+
+mod affinity;
+mod forwarder;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+
+use self::forwarder::Forwarder;
+use crate::config::Topology;
+use crate::edge::tun::{TunDevice, TunQueue};
+use crate::edge::udp::{Flushed, RECEIVE_BUFFER, Receipt, TunnelSocket, flush};
+use crate::edge::{Fault, OrFault};
+use crate::packet::{Burst, VIRTIO_HEADER_LEN};
+use crate::time::Moment;
+use crate::tunnel::keys::TunnelKeys;
+use crate::tunnel::path::Link;
+use crate::tunnel::{Side, TunnelEnd, mtu};
+use crate::verdict::{Counters, Event, Reason};
+
+/// Receives per socket and turn: each may hold 45 full frames.
+const RECEIVES_PER_TURN: usize = 16;
+const WAKER: Token = Token(0);
+const TIMER: Token = Token(1);
+const DEVICE: Token = Token(2);
+/// The first socket's; the others follow.
+const SOCKETS: usize = 3;
+
+/// The customer gateway. Made in its network namespace, run on a thread of its own.
+#[derive(Debug)]
+pub struct CustomerGateway {
+    device: TunQueue,
+    sockets: Vec<TunnelSocket>,
+    forwarder: Forwarder,
+    counters: Arc<Counters>,
+    poll: Poll,
+    timer: OwnedFd,
+    shutdown: Shutdown,
+    burst: Burst,
+    receive_buffer: Box<[u8]>,
+    /// A socket is full: nothing more is read from the TUN.
+    is_blocked: bool,
+    origin: Instant,
+}
+
+/// Ends a gateway's [`CustomerGateway::run`], from any thread.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    asked: Arc<AtomicBool>,
+    waker: Arc<Waker>,
+}
+
+impl Shutdown {
+    /// Asks the gateway to return.
+    ///
+    /// # Errors
+    /// When the kernel refuses the wake-up; the gateway then returns at the next packet.
+    pub fn shut_down(&self) -> io::Result<()> {
+        self.asked.store(true, Ordering::Release);
+        self.waker.wake()
+    }
+}
+
+/// The MTU for the gateway's TUN device: the largest packet that fits the tunnel of `topology`.
+///
+/// # Errors
+/// When the topology names a path profile that it does not have.
+pub fn device_mtu(topology: &Topology) -> Result<u16, Fault> {
+    profile(topology).map(|profile| mtu::inner_mtu(profile.mtu))
+}
+
+fn profile(topology: &Topology) -> Result<&crate::config::PathProfile, Fault> {
+    let name = &topology.tunnel.path;
+    let found = topology.paths.iter().find(|profile| profile.name == *name);
+    found.ok_or_else(|| Fault::new(format!("there is no path profile {name:?}")).at("tunnel.path"))
+}
+
+impl CustomerGateway {
+    /// Opens the gateway's sockets in the network namespace of the calling thread, one per SA pair of `keys`, beside a TUN
+    /// device with one queue. `seed` makes the path's loss and jitter repeatable.
+    ///
+    /// # Errors
+    /// A socket that cannot be opened (the outside address must exist), a device with several queues, or a kernel
+    /// without epoll, eventfd or timerfd.
+    pub fn open(topology: &Topology, keys: &TunnelKeys, device: TunDevice, seed: u64) -> Result<Self, Fault> {
+        let name = device.name().to_owned();
+        let [device] = <[TunQueue; 1]>::try_from(device.into_queues()).map_err(|queues| {
+            Fault::new(format!("the customer gateway has one thread, but the device has {} queues", queues.len()))
+                .at(format!("TUN interface {name}"))
+                .remedy("open the device with one queue")
+        })?;
+        let tunnel = &topology.tunnel;
+        let sockets = (0..keys.pairs().len()).map(|worker| {
+            let port = u16::try_from(worker).ok().and_then(|worker| tunnel.port.checked_add(worker));
+            let port = port.ok_or_else(|| Fault::new(format!("no UDP port for worker {worker}")).at("tunnel.port"))?;
+            let (own, other) = (tunnel.customer_outside, tunnel.aws_outside);
+            TunnelSocket::open(SocketAddr::from((own, port)), SocketAddr::from((other, port)))
+                .map_err(|error| Fault::new(error.to_string()))
+        });
+        let sockets = sockets.collect::<Result<Vec<_>, Fault>>()?;
+
+        let profile = profile(topology)?;
+        let link = Arc::new(Link::new(Side::Customer.direction(profile)));
+        let end = TunnelEnd::new(Side::Customer, keys.pairs(), tunnel.replay_window, profile, link, seed);
+
+        let failed = || "cannot watch the customer gateway's sockets";
+        let poll = Poll::new().or_fault(failed)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).or_fault(failed)?);
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags).or_fault(failed)?;
+        let register = |fd, token, interest| poll.registry().register(&mut SourceFd(&fd), token, interest);
+        register(timer.as_raw_fd(), TIMER, Interest::READABLE).or_fault(failed)?;
+        register(device.as_raw_fd(), DEVICE, Interest::READABLE).or_fault(failed)?;
+        for (index, socket) in sockets.iter().enumerate() {
+            let token = Token(SOCKETS + index);
+            register(socket.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE).or_fault(failed)?;
+        }
+        Ok(Self {
+            device,
+            sockets,
+            forwarder: Forwarder::new(topology, end),
+            counters: Arc::default(),
+            poll,
+            timer,
+            shutdown: Shutdown { asked: Arc::default(), waker },
+            burst: Burst::default(),
+            receive_buffer: vec![0; RECEIVE_BUFFER].into(),
+            is_blocked: false,
+            origin: Instant::now(),
+        })
+    }
+
+    /// The gateway's counters, for whoever shows them.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
+    /// What ends [`Self::run`].
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// Forwards until [`Shutdown::shut_down`].
+    ///
+    /// # Errors
+    /// When the kernel no longer lets it wait. Whatever packets, frames and networks do is counted, never an error.
+    pub fn run(&mut self) -> Result<(), Fault> {
+        let mut events = Events::with_capacity(64);
+        while !self.shutdown.asked.load(Ordering::Acquire) {
+            if !self.turn() {
+                self.wait(&mut events).or_fault(|| "the customer gateway cannot wait for packets")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles what is there and sends what is due; whether it found anything to do.
+    fn turn(&mut self) -> bool {
+        let now = self.now();
+        let mut did_something = self.receive_frames(now);
+        if !self.is_blocked {
+            did_something |= self.receive_packets(now);
+        }
+        let flushed = flush(&mut self.forwarder.end, &self.sockets, now, &self.counters);
+        self.is_blocked = flushed == Flushed::Blocked;
+        did_something | (flushed == Flushed::Sent)
+    }
+
+    /// Tunnel → TUN.
+    fn receive_frames(&mut self, now: Moment) -> bool {
+        let Self { device, sockets, forwarder, counters, receive_buffer, .. } = self;
+        let counters: &Counters = counters;
+        let mut received = false;
+        for socket in sockets.iter() {
+            for _ in 0..RECEIVES_PER_TURN {
+                match socket.recv(receive_buffer) {
+                    Receipt::Payload { len, segment_size } => {
+                        let payload = &mut receive_buffer[..len];
+                        forwarder.handle_frames(payload, segment_size, now, counters, |packet| {
+                            deliver(device, packet, counters);
+                        });
+                    }
+                    Receipt::Refused => counters.deny(Reason::TunnelUnreachable),
+                    Receipt::Empty => break,
+                    Receipt::Failed(_) => {
+                        counters.deny(Reason::TunnelUnreachable);
+                        break;
+                    }
+                }
+                received = true;
+            }
+        }
+        received
+    }
+
+    /// TUN → tunnel.
+    fn receive_packets(&mut self, now: Moment) -> bool {
+        self.burst.clear();
+        while let Some(slot) = self.burst.free_slot() {
+            match self.device.recv(slot) {
+                Ok(len) => self.burst.commit(len),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Nothing there; or the interface is down, and comes up with an event.
+                Err(_) => break,
+            }
+        }
+        for slot in self.burst.iter_mut() {
+            self.forwarder.handle_packet(slot, now, &self.counters);
+        }
+        !self.burst.is_empty()
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        // A full socket tells when it is writable; what is due meanwhile waits for it.
+        let deadline = if self.is_blocked { None } else { self.forwarder.end.next_deadline() };
+        let until = deadline.map(|deadline| deadline.since(self.now()));
+        if until == Some(Duration::ZERO) {
+            return Ok(());
+        }
+        // epoll waits in whole milliseconds, which would blur the path's delay; the timer waits in nanoseconds. Zero
+        // switches it off.
+        let it_value = Timespec::try_from(until.unwrap_or_default()).map_err(io::Error::other)?;
+        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval, it_value })?;
+        match self.poll.poll(events, None) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment::default() + self.origin.elapsed()
+    }
+}
+
+/// Writes a packet into the TUN, behind a header that leaves nothing to the kernel.
+#[inline]
+fn deliver(device: &TunQueue, packet: &[u8], counters: &Counters) {
+    match device.send_parts(&[0; VIRTIO_HEADER_LEN], packet) {
+        Ok(_) => {
+            counters.count(Event::PacketsTx);
+            counters.add(Event::BytesTx, packet.len() as u64);
+        }
+        Err(error) => counters.deny(match error.raw_os_error() {
+            Some(libc::EINVAL) => Reason::PacketMalformed,
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Reason::TunnelQueueFull,
+            // The interface is down or gone.
+            _ => Reason::CannotRoute,
+        }),
+    }
+}
