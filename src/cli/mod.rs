@@ -14,6 +14,7 @@ mod output;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -140,6 +141,11 @@ struct SideArguments {
 }
 
 impl SideArguments {
+    /// Workers of the endpoint, which is also the number of SA pairs in use.
+    fn workers(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.queues.into()).unwrap_or(NonZeroUsize::MIN)
+    }
+
     /// The topology, with the options applied, and the folders, made and with keys in them.
     fn prepare(&self) -> Result<(Source, Directories), Failure> {
         let mut source = load(&self.config)?;

@@ -1,14 +1,17 @@
 //! `vpce onprem`: the customer gateway and the function host alone, in the current network namespace.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
-use serde_json::json;
 
 use super::output::Failure;
 use super::{SideArguments, Termination};
 use crate::edge::readiness::Readiness;
-use crate::edge::{Fault, control, plumbing};
+use crate::edge::{Fault, plumbing};
+use crate::lab::secrets;
+use crate::onprem::customer_gateway::device_mtu;
+use crate::onprem::site::{self, SitePlan};
 
 /// Run the on-premises side alone, in the current network namespace
 #[derive(Debug, Args)]
@@ -20,30 +23,25 @@ pub(super) struct Arguments {
     side: SideArguments,
 }
 
-/// What fits into one frame of a tunnel over Ethernet: facts 7.1, AES-GCM with NAT traversal.
-const INNER_MTU: u32 = 1438;
-
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let readiness = Readiness::take()?;
     let termination = Termination::watch()?;
-    let (source, directories) = arguments.side.prepare()?;
-    let queues = arguments.side.queues.into();
-    let opened = plumbing::open_customer_gateway(&source.topology, arguments.side.tun, queues, INNER_MTU);
-    let device = match opened {
-        Ok(device) => device,
-        Err(fault) => {
-            // The supervisor shows it; without one it is shown here.
-            let _: std::io::Result<()> = readiness.fail(&fault);
-            return Err(fault.into());
-        }
-    };
-    let offloads = device.offloads();
-    let mode = device.mode();
-    control::serve(&directories.onprem_socket(), move |request| match request["do"].as_str() {
-        Some("status") => Ok(json!({ "tun": { "mode": mode, "offloads": offloads } })),
-        _ => Err(Fault::new("no such request").remedy("ask for `status`")),
-    })?;
-    readiness.notify().map_err(|error| Fault::new(format!("the lab has gone: {error}")))?;
+    match start(&arguments.side) {
+        Ok(()) => readiness.notify().map_err(|error| Fault::new(format!("the lab has gone: {error}")))?,
+        Err(failure) => return Err(failure.tell(readiness)),
+    }
     termination.wait()?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn start(side: &SideArguments) -> Result<(), Failure> {
+    let (source, directories) = side.prepare()?;
+    let topology = Arc::new(source.topology);
+    // One thread serves all SAs, so the device has one queue whatever the endpoint has.
+    let mtu = device_mtu(&topology)?;
+    let device = plumbing::open_customer_gateway(&topology, side.tun, 1, mtu.into())?;
+    let keys = secrets::load_tunnel_keys(&directories)?.for_workers(side.workers());
+    let work_dir = directories.runtime.join("functions");
+    site::start(SitePlan { topology, keys, device, work_dir, socket: directories.onprem_socket() })?;
+    Ok(())
 }

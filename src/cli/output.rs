@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::Faults;
 use crate::edge::Fault;
+use crate::edge::readiness::Readiness;
 use crate::lab::source::SourceError;
 
 /// How data is written.
@@ -50,6 +51,17 @@ impl Failure {
     /// A configuration that is wrong: exit code 2.
     pub fn configuration(faults: Faults) -> Self {
         Self { code: 2, what: What::Configuration(Box::new(faults)) }
+    }
+
+    /// Tells the supervisor, if there is one, which shows it to whoever waits for the lab.
+    pub(super) fn tell(self, readiness: Readiness) -> Self {
+        let fault = match &self.what {
+            What::Fault(fault) => fault.clone(),
+            What::Configuration(faults) => Fault::new(faults.to_string()),
+        };
+        // Without a supervisor it is shown here alone.
+        let _: io::Result<()> = readiness.fail(&fault);
+        self
     }
 
     /// Writes it to stderr and says the exit code.

@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use super::clock::Clock;
 use super::hot_loop::{Worker, WorkerHandle};
 use super::plumbing::{self, EndpointDevices};
-use super::readiness::Readiness;
 use super::tun::{TunMode, TunQueue};
 use super::udp::TunnelSocket;
 use super::{Fault, OrFault, control};
@@ -72,11 +71,12 @@ impl std::fmt::Debug for EndpointPlan {
     }
 }
 
-/// Runs the endpoint in the network namespace of the calling thread until the process is ended.
+/// Starts the endpoint in the network namespace of the calling thread, and returns once it answers. Its threads live as
+/// long as the process.
 ///
 /// # Errors
 /// When a policy is faulty, or a device, socket or thread cannot be made.
-pub fn run(plan: EndpointPlan, readiness: Readiness) -> Result<(), Fault> {
+pub fn start(plan: EndpointPlan) -> Result<(), Fault> {
     let clock = Clock::start();
     let snapshot = Arc::new(make_snapshot(1, &plan.topology, &plan.keyring, plan.lenient, &clock)?);
     let devices = plumbing::open_endpoint(&plan.topology, plan.mode, plan.workers)?;
@@ -98,8 +98,15 @@ pub fn run(plan: EndpointPlan, readiness: Readiness) -> Result<(), Fault> {
         }
         _ => Err(Fault::new("the endpoint does not know this request").remedy("ask for `status` or `reload`")),
     })?;
-    readiness.notify().or_fault(|| "the supervisor is gone")?;
-    write_flow_log(&handles, &mut flow_log)
+    std::thread::Builder::new()
+        .name("flow-log".to_owned())
+        .spawn(move || {
+            if let Err(fault) = write_flow_log(&handles, &mut flow_log) {
+                tracing::error!(%fault, "flow logging stopped");
+            }
+        })
+        .map(drop)
+        .or_fault(|| "cannot start the flow log")
 }
 
 fn make_snapshot(
@@ -112,7 +119,8 @@ fn make_snapshot(
     let code = |function: usize| crate::onprem::code::summary(&topology.functions[function].code);
     Snapshot::new(epoch, Arc::clone(topology), keyring.clone(), lenient, clock.now().unix, code).map_err(|faults| {
         let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        Fault::new(format!("a policy is not valid\n{}", all.join("\n"))).remedy("mend the policy; AWS would refuse it, too")
+        Fault::new(format!("a policy is not valid\n{}", all.join("\n")))
+            .remedy("mend the policy; AWS would refuse it, too")
     })
 }
 

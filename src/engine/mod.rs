@@ -44,7 +44,7 @@ use self::egress::Held;
 use self::host::{HostConnection, HostPool};
 use self::ready::{ReadyQueue, Task, TaskWaker};
 use self::routes::Routes;
-use self::serve::{Serving, ServiceBody};
+use self::serve::{ServiceBody, Serving};
 use self::timers::Timers;
 use crate::dns::Resolver;
 use crate::eni::{Denial, EniStage};

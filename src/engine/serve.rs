@@ -49,7 +49,15 @@ impl Serving {
         host: SocketAddr,
     ) -> Self {
         let clock = Rc::clone(&parts.clock);
-        Self { service: Rc::new(Service::new(parts)), clock, events: FuturesUnordered::new(), ready, routes, inside, host }
+        Self {
+            service: Rc::new(Service::new(parts)),
+            clock,
+            events: FuturesUnordered::new(),
+            ready,
+            routes,
+            inside,
+            host,
+        }
     }
 
     /// Tells the time of this turn.

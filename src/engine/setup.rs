@@ -107,10 +107,8 @@ impl Snapshot {
             .map(|function| function.policy.as_ref().and_then(|document| parse(PolicyKind::Resource, document)))
             .collect();
         let Some(endpoint_policy) = endpoint_policy.filter(|_| faults.is_empty()) else { return Err(faults) };
-        let vpc_arn = format!(
-            "arn:{}:ec2:{}:{}:vpc/{}",
-            topology.partition, topology.region, topology.account, topology.vpc.id
-        );
+        let vpc_arn =
+            format!("arn:{}:ec2:{}:{}:vpc/{}", topology.partition, topology.region, topology.account, topology.vpc.id);
         let catalog = Arc::new(Catalog::new(&topology, now, code));
         Ok(Self {
             epoch,
@@ -161,7 +159,10 @@ pub struct EngineSetup {
 
 impl std::fmt::Debug for EngineSetup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EngineSetup").field("worker", &self.worker).field("workers", &self.workers).finish_non_exhaustive()
+        f.debug_struct("EngineSetup")
+            .field("worker", &self.worker)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
     }
 }
 

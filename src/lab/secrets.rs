@@ -4,6 +4,7 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,9 @@ use zeroize::Zeroizing;
 use super::Directories;
 use crate::config::Topology;
 use crate::edge::{Fault, OrFault};
+use crate::sigv4::{Credential, Keyring, Principal};
+use crate::time::UnixTime;
+use crate::tls::LabCa;
 use crate::tunnel::keys::TunnelKeys;
 
 /// Key pairs made per lab: one per worker, for as many workers as are likely on one machine.
@@ -90,6 +94,44 @@ pub fn load_tunnel_keys(directories: &Directories) -> Result<TunnelKeys, Fault> 
         .map(Zeroizing::new)
         .and_then(|text| TunnelKeys::from_toml(&text).or_fault(|| "damaged"))
         .map_err(|fault| fault.at(path.display().to_string()).remedy("vpce lab up --replace"))
+}
+
+/// The identities of `topology` with the running lab's keys, as the endpoint's keyring. An identity that the topology has
+/// gained since the keys were made has none and cannot sign.
+///
+/// # Errors
+/// When there are no keys, or an identity's ARN cannot sign.
+pub fn keyring(directories: &Directories, topology: &Topology) -> Result<Keyring, Fault> {
+    let credentials = Credentials::load(directories)?;
+    let mut keys = Vec::with_capacity(topology.identities.len());
+    for identity in &topology.identities {
+        let Some(key) = credentials.identities.iter().find(|key| key.name == identity.name) else { continue };
+        let principal = Principal::from_arn(&identity.arn)
+            .or_fault(|| format!("identity {} cannot sign requests", identity.name))?;
+        let secret = key.secret_access_key.as_str();
+        keys.push(Credential::new(key.access_key_id.as_str(), secret, Arc::new(principal)));
+    }
+    Keyring::new(keys).or_fault(|| "the access keys cannot be used")
+}
+
+/// The lab's certificate authority: the kept one, or a new one that is kept from now on.
+///
+/// # Errors
+/// When it cannot be read, made or written.
+pub fn certificate_authority(directories: &Directories, now: UnixTime) -> Result<LabCa, Fault> {
+    let (certificate, key) = (directories.ca_certificate(), directories.ca_key());
+    let damaged =
+        |fault: Fault| fault.at(key.display().to_string()).remedy("delete ca.pem and ca.key to make a new one");
+    if certificate.exists() && key.exists() {
+        let key_pem = Zeroizing::new(read(&key)?);
+        return LabCa::from_pem(read(&certificate)?, &key_pem).or_fault(|| "cannot use the lab's CA").map_err(damaged);
+    }
+    let ca = LabCa::generate(now).or_fault(|| "cannot make a certificate authority")?;
+    write_secret(&key, &Zeroizing::new(ca.key_pem()))?;
+    std::fs::write(&certificate, ca.certificate_pem())
+        .or_fault(|| "cannot keep the CA's certificate")
+        .map_err(|fault| fault.at(certificate.display().to_string()))?;
+    Ok(ca)
 }
 
 /// Makes both kinds and writes them to the runtime folder.

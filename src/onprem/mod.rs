@@ -11,6 +11,7 @@
 //! What it does not do: freeze processes between invocations, extensions, SnapStart, execution-role credentials (a
 //! function finds none), isolation of functions from each other beyond process groups. All run as the user of this program.
 
+pub mod code;
 pub mod customer_gateway;
 pub mod dns_forwarder;
 mod function_host;
@@ -19,7 +20,9 @@ mod launch;
 mod log_tail;
 mod pool;
 mod process;
+mod request;
 mod runtime_api;
+pub mod site;
 
 pub use function_host::{FunctionHost, FunctionHostError, HostSettings, Limits, run};
 

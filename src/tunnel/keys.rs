@@ -143,6 +143,12 @@ impl TunnelKeys {
         &self.pairs
     }
 
+    /// Only the first `workers` pairs; all of them if there are fewer.
+    pub fn for_workers(mut self, workers: NonZeroUsize) -> Self {
+        self.pairs.truncate(workers.get());
+        self
+    }
+
     /// The text form, read back by [`Self::from_toml`].
     pub fn to_toml(&self) -> Zeroizing<String> {
         // Large enough that it never grows: growing would leave copies of keys behind.

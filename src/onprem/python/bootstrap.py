@@ -162,8 +162,11 @@ def decimal_as_number(value):
     return float("nan") if value.is_nan() else float(value)
 
 
-# From Python 3.12 on Lambda leaves characters beyond ASCII as they are.
-ENCODER = json.JSONEncoder(default=decimal_as_number, ensure_ascii=sys.version_info < (3, 12))
+# From its runtime python3.12 on Lambda leaves characters beyond ASCII as they are. The function's configured runtime
+# decides, not the interpreter that stands in for it.
+RUNTIME_MINOR = os.environ.get("AWS_EXECUTION_ENV", "").rpartition("python3.")[2]
+ENCODER = json.JSONEncoder(default=decimal_as_number,
+                           ensure_ascii=not (RUNTIME_MINOR.isdigit() and int(RUNTIME_MINOR) >= 12))
 
 
 def encode(value, errors="strict"):
