@@ -105,7 +105,7 @@ impl Capture {
                 }
             })
             .or_fault(|| "cannot start the capture's thread")?;
-        Ok(CaptureHandle { counts, key_log: self.key_log, stop, thread: Some(thread) })
+        Ok(CaptureHandle { counter: CaptureCounter { counts, key_log: self.key_log }, stop, thread: Some(thread) })
     }
 }
 
@@ -129,18 +129,16 @@ struct SharedCounts {
     secrets: AtomicU64,
 }
 
-/// A running capture. It ends, with everything written that came before, when this is dropped.
-#[derive(Debug)]
-pub struct CaptureHandle {
+/// Tells what a capture has done, also after its end.
+#[derive(Clone, Debug)]
+pub struct CaptureCounter {
     counts: Arc<SharedCounts>,
     key_log: Arc<SecretSender>,
-    stop: Arc<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
 }
 
-impl CaptureHandle {
+impl CaptureCounter {
     /// What it has done so far. Losses are learnt whenever the writer has caught up.
-    pub fn counts(&self) -> CaptureCounts {
+    pub fn read(&self) -> CaptureCounts {
         CaptureCounts {
             packets: self.counts.packets.load(Ordering::Relaxed),
             lost_packets: self.counts.lost_packets.load(Ordering::Relaxed),
@@ -148,11 +146,26 @@ impl CaptureHandle {
             lost_secrets: self.key_log.lost.load(Ordering::Relaxed),
         }
     }
+}
+
+/// A running capture. It ends, with everything written that came before, when this is dropped.
+#[derive(Debug)]
+pub struct CaptureHandle {
+    counter: CaptureCounter,
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl CaptureHandle {
+    /// Tells what it does.
+    pub fn counter(&self) -> CaptureCounter {
+        self.counter.clone()
+    }
 
     /// Ends it and tells what it has done.
     pub fn finish(mut self) -> CaptureCounts {
         self.end();
-        self.counts()
+        self.counter.read()
     }
 
     fn end(&mut self) {
@@ -164,7 +177,7 @@ impl CaptureHandle {
         if thread.join().is_err() {
             tracing::error!("the capture's thread panicked");
         }
-        let counts = self.counts();
+        let counts = self.counter.read();
         if counts.lost_packets > 0 || counts.lost_secrets > 0 {
             tracing::warn!(?counts, "the capture is not complete");
         }
