@@ -146,7 +146,9 @@ fn capture_file(file: &Path) -> Result<String, Failure> {
     let absolute = std::path::absolute(file)
         .map_err(|error| Fault::new(format!("not a file: {error}")).at(file.display().to_string()));
     let text = absolute.map_err(Failure::usage)?.into_os_string().into_string();
-    text.map_err(|path| Failure::usage(Fault::new("the capture file's path is not UTF-8").at(path.display().to_string())))
+    text.map_err(|path| {
+        Failure::usage(Fault::new("the capture file's path is not UTF-8").at(path.display().to_string()))
+    })
 }
 
 fn exec(
@@ -255,6 +257,12 @@ fn text(status: &Value) -> String {
         rows.extend(counters.iter().map(|c| ["stage", "code", "count", "process"].map(|key| cell(c, key)).to_vec()));
         text.push('\n');
         text.push_str(&table(2, &rows));
+    }
+    for capture in list(&status["processes"]).iter().map(|process| &process["status"]["capture"]) {
+        if !capture.is_null() {
+            let [file, packets, lost] = ["file", "packets", "lost_packets"].map(|key| word(&capture[key]));
+            text.push_str(&format!("\ncapture: {file}, {packets} packets, {lost} lost\n"));
+        }
     }
     text.push_str(&format!("\nlogs: {}/logs\n", word(&status["state_folder"])));
     text

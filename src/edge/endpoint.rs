@@ -22,7 +22,7 @@ use super::{Fault, OrFault, control};
 use crate::config::{PathProfile, Topology};
 use crate::engine::{Engine, EngineSetup, Port, Snapshot};
 use crate::observe::access_log::AccessSender;
-use crate::observe::capture::{Capture, CaptureCounter, CaptureHandle};
+use crate::observe::capture::{Capture, CaptureHandle};
 use crate::observe::status;
 use crate::sigv4::Keyring;
 use crate::tls::ServerSetup;
@@ -99,7 +99,7 @@ pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
     control::serve(&socket, move |request| match request["do"].as_str() {
         Some("status") => {
             let mut answer = status::endpoint(&facts, &current, &questioned, access_log.lost(), PATIENCE);
-            answer["capture"] = json!(captured.as_ref().map(CaptureCounter::read));
+            answer["capture"] = status::capture(captured.as_ref());
             Ok(answer)
         }
         Some("reload") => {
