@@ -87,7 +87,7 @@ fn usage(error: &clap::Error, bare: bool) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Nobody is left to tell if this cannot be written.
-    let _: std::io::Result<()> = error.print();
+    _ = error.print();
     ExitCode::from(if asked { 0 } else { 2 })
 }
 
@@ -173,12 +173,24 @@ struct Termination(crate::edge::sys::SignalWait);
 
 impl Termination {
     fn watch() -> Result<Self, Failure> {
-        crate::edge::sys::SignalWait::block(&[libc::SIGTERM, libc::SIGINT])
+        Self::watch_these(&[libc::SIGTERM, libc::SIGINT])
+    }
+
+    /// As [`Self::watch`], for a process that also has to hear when its children end. Not for one whose runtime waits for
+    /// children by SIGCHLD itself.
+    fn watch_with_children() -> Result<Self, Failure> {
+        Self::watch_these(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD])
+    }
+
+    fn watch_these(signals: &[libc::c_int]) -> Result<Self, Failure> {
+        crate::edge::sys::SignalWait::block(signals)
             .map(Self)
             .map_err(|error| Fault::new(format!("cannot watch signals: {error}")).into())
     }
 
-    fn wait(&self) -> Result<(), Failure> {
-        self.0.next().map(drop).map_err(|error| Fault::new(format!("cannot wait for signals: {error}")).into())
+    /// Waits for the next of them and says which.
+    fn wait(&self) -> Result<libc::c_int, Failure> {
+        let arrived = self.0.next().map_err(|error| Fault::new(format!("cannot wait for signals: {error}")))?;
+        Ok(arrived.signal)
     }
 }

@@ -47,7 +47,7 @@ use self::routes::Routes;
 use self::serve::{ServiceBody, Serving};
 use self::timers::Timers;
 use crate::dns::Resolver;
-use crate::eni::{Denial, EniStage};
+use crate::eni::{Denial, EniStage, FlowLogRecord};
 use crate::flow::TimerWheel;
 use crate::tcp::{PacketBuffer, TcpStage};
 use crate::time::{Moment, Now};
@@ -85,6 +85,8 @@ pub struct Engine {
     out: PacketBuffer,
     held: Held,
     dns_answer: Vec<u8>,
+    /// Complete, until the edge takes them.
+    flow_records: Vec<FlowLogRecord>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -136,7 +138,7 @@ impl Engine {
         let deadlines = [
             self.wheel.next_deadline(),
             self.timers.next(),
-            self.eni.next_deadline(),
+            self.eni.next_deadline(self.now),
             self.tunnel.next_deadline(),
             self.serving.next_deadline(),
         ];
@@ -153,14 +155,9 @@ impl Engine {
         &self.counters
     }
 
-    /// The flow-log records that are complete, a line each.
-    pub fn flow_log_lines(&mut self, now: Now) -> String {
-        let mut lines = String::new();
-        while let Some(record) = self.eni.poll_records(now) {
-            lines.push_str(&record.to_string());
-            lines.push('\n');
-        }
-        lines
+    /// Takes the flow-log records that are complete. Those beyond [`FLOW_RECORDS_MAX`] that nobody took are lost.
+    pub fn take_flow_records(&mut self) -> Vec<FlowLogRecord> {
+        std::mem::take(&mut self.flow_records)
     }
 
     /// The latest packets that were denied, oldest kind first.
@@ -270,6 +267,11 @@ impl Engine {
                 }
             }
         }
+        while let Some(record) = self.eni.poll_records(self.now) {
+            if self.flow_records.len() < FLOW_RECORDS_MAX {
+                self.flow_records.push(record);
+            }
+        }
         while let Some(ended) = self.eni.poll_ended(self.now, &self.counters) {
             // The flow is gone without a word, as on AWS; so is its connection.
             if let Some(slot) = ended.user {
@@ -286,6 +288,9 @@ impl Engine {
         }
     }
 }
+
+/// Flow-log records that wait for the edge: as many as one window of one worker can have.
+pub const FLOW_RECORDS_MAX: usize = 131_072;
 
 /// Entries that one turn may expire.
 const EXPIRY_BUDGET: u32 = 1_024;

@@ -1,11 +1,11 @@
 //! Packets of known flows, in packet order: ingress, then egress.
 
 use super::flow_log::{Action, Logged};
+use super::slow_path::Refusal;
+use super::snapshot::EniSnapshot;
 use super::{Egress, EniPacket, EniStage, FlowVerdict, Ingress, Origin};
-use crate::config::Unanswered;
-use crate::eni::snapshot::EniSnapshot;
 use crate::flow::{Direction, FlowEntry, FlowId, Observed};
-use crate::packet::{FiveTuple, GsoType, PacketMeta, Protocol, VirtioHeader, clamp_mss};
+use crate::packet::{GsoType, Protocol, clamp_mss};
 use crate::security_group::{AclDecision, Decision, RuleDirection, Subject};
 use crate::time::Now;
 use crate::verdict::{Counters, Event, Reason};
@@ -18,23 +18,18 @@ impl<U> EniStage<U> {
     /// 3. A flow's first packet, and whatever belongs to none: the rules are walked.
     #[inline]
     pub fn ingress(&mut self, origin: Origin, packet: EniPacket<'_>, now: Now, counters: &Counters) -> Ingress {
-        let tuple = packet.meta.tuple();
+        let tuple = packet.meta.tuple_ref();
         let Some(eni) = self.snapshot.destination(tuple.addresses) else {
-            return self.deny(None, packet.meta, Reason::CannotRoute, now, counters, "for no address of the endpoint");
+            let refusal = Refusal::silent(Reason::CannotRoute, "for no address of the endpoint");
+            return self.refuse(None, &packet, refusal, now, counters);
         };
         if packet.header.packet_len_max(packet.meta) > usize::from(self.snapshot.settings.mtu) {
-            return self.deny(
-                Some(eni),
-                packet.meta,
-                Reason::MtuExceeded,
-                now,
-                counters,
-                "larger than the endpoint's MTU",
-            );
+            let refusal = Refusal::silent(Reason::MtuExceeded, "larger than the endpoint's MTU");
+            return self.refuse(Some(eni), &packet, refusal, now, counters);
         }
         // Only TCP has flows: the endpoint answers nothing else.
         if tuple.protocol == Protocol::TCP
-            && let Some((flow, Direction::Original)) = self.flows.find(&tuple)
+            && let Some((flow, Direction::Original)) = self.flows.find(tuple)
         {
             return self.known(flow, eni, origin, packet, now, counters);
         }
@@ -47,7 +42,7 @@ impl<U> EniStage<U> {
         flow: FlowId,
         eni: u16,
         origin: Origin,
-        packet: EniPacket<'_>,
+        mut packet: EniPacket<'_>,
         now: Now,
         counters: &Counters,
     ) -> Ingress {
@@ -55,44 +50,42 @@ impl<U> EniStage<U> {
         if entry.epoch != self.snapshot.epoch {
             rejudge(entry, eni, &self.snapshot, counters);
         }
-        if entry.ended().is_none() {
-            if entry.verdict.origin != origin {
-                let text = "from another side than the rest of its flow";
-                return self.deny(Some(eni), packet.meta, Reason::CannotRoute, now, counters, text);
-            }
-            if let AclDecision::Deny(entry) = entry.verdict.acl_ingress {
-                return self.deny_by_acl(eni, packet.meta, RuleDirection::Ingress, entry, now, counters);
-            }
+        if let AclDecision::Deny(entry) = entry.verdict.acl_ingress {
+            return self.deny_by_acl(eni, &packet, RuleDirection::Ingress, entry, now, counters);
+        }
+        if entry.verdict.origin != origin && entry.ended().is_none() {
+            let refusal = Refusal::silent(Reason::CannotRoute, "from another side than the rest of its flow");
+            return self.refuse(Some(eni), &packet, refusal, now, counters);
         }
         let observed = self.flows.observe(flow, Direction::Original, packet.meta, now.mono);
         match observed {
             Observed::Active | Observed::Established | Observed::Closed => {}
             Observed::Reopen => return self.first(eni, origin, packet, now, counters),
             Observed::Late(reason) => {
-                let on_late = match reason {
-                    Reason::FlowIdleExpired => self.snapshot.settings.late_packet,
-                    _ => Unanswered::Drop,
+                let refusal = match reason {
+                    Reason::FlowIdleExpired => Refusal {
+                        reason,
+                        text: "its flow was silent for longer than the idle time-out",
+                        answer: self.snapshot.settings.late_packet,
+                    },
+                    _ => Refusal::silent(reason, "its connection is closed"),
                 };
-                let text = match reason {
-                    Reason::FlowIdleExpired => "its flow was silent for longer than the idle time-out",
-                    _ => "its connection is closed",
-                };
-                return self.unanswered(eni, packet.meta, reason, on_late, now, counters, text);
+                return self.refuse(Some(eni), &packet, refusal, now, counters);
             }
         }
         counters.count(Event::FlowHit);
         if observed == Observed::Closed {
             counters.count(Event::FlowClosed);
         }
-        self.clamp(packet.bytes, packet.meta, packet.header, counters);
-        self.log_flow(flow, Direction::Original, packet.meta, packet.header, now);
+        self.clamp(&mut packet, counters);
+        self.log_flow(flow, Direction::Original, &packet, now);
         Ingress::Deliver { flow, first: false }
     }
 
     /// Judges a packet of the flow `flow` away from the interface. Security groups have no say: replies to what they let in are
     /// let out.
     #[inline]
-    pub fn egress(&mut self, flow: FlowId, packet: EniPacket<'_>, now: Now, counters: &Counters) -> Egress {
+    pub fn egress(&mut self, flow: FlowId, mut packet: EniPacket<'_>, now: Now, counters: &Counters) -> Egress {
         let Some(entry) = self.flows.get_mut(flow) else {
             counters.deny(Reason::FlowUnknown);
             return Egress::Drop(Reason::FlowUnknown);
@@ -102,7 +95,7 @@ impl<U> EniStage<U> {
             rejudge(entry, eni, &self.snapshot, counters);
         }
         if let AclDecision::Deny(entry) = entry.verdict.acl_egress {
-            self.deny_by_acl(eni, packet.meta, RuleDirection::Egress, entry, now, counters);
+            self.deny_by_acl(eni, &packet, RuleDirection::Egress, entry, now, counters);
             return Egress::Drop(Reason::NetworkAclDeny);
         }
         match self.flows.observe(flow, Direction::Reply, packet.meta, now.mono) {
@@ -118,31 +111,27 @@ impl<U> EniStage<U> {
                 return Egress::Drop(Reason::FlowClosed);
             }
         }
-        self.clamp(packet.bytes, packet.meta, packet.header, counters);
-        self.log_flow(flow, Direction::Reply, packet.meta, packet.header, now);
+        self.clamp(&mut packet, counters);
+        self.log_flow(flow, Direction::Reply, &packet, now);
         Egress::Send(origin)
     }
 
     #[inline]
-    pub(super) fn clamp(&self, bytes: &mut [u8], meta: &PacketMeta, header: &VirtioHeader, counters: &Counters) {
-        let mss_max = self.snapshot.mss_max(meta.tuple().is_v6());
-        if clamp_mss(bytes, meta, header.checksum_state(), mss_max) {
+    pub(super) fn clamp(&self, packet: &mut EniPacket<'_>, counters: &Counters) {
+        let mss_max = self.snapshot.mss_max(packet.meta.tuple().is_v6());
+        if clamp_mss(packet.bytes, packet.meta, packet.header.checksum_state(), mss_max) {
             counters.count(Event::MssClamped);
         }
     }
 
     #[inline]
-    pub(super) fn log_flow(
-        &mut self,
-        flow: FlowId,
-        direction: Direction,
-        meta: &PacketMeta,
-        header: &VirtioHeader,
-        now: Now,
-    ) {
+    pub(super) fn log_flow(&mut self, flow: FlowId, direction: Direction, packet: &EniPacket<'_>, now: Now) {
         if let Some(entry) = self.flows.get_mut(flow) {
-            let logged = logged(entry.verdict.eni, meta.tuple(), Action::Accept, meta, header);
-            self.log.record(&mut entry.verdict.log[direction as usize], logged, now.unix);
+            let handle = &mut entry.verdict.log[direction as usize];
+            let (packets, bytes) = traffic(packet);
+            if !self.log.add(*handle, packets, bytes, now.unix) {
+                self.log.record(handle, logged(entry.verdict.eni, packet, Action::Accept), now.unix);
+            }
         }
     }
 }
@@ -170,15 +159,21 @@ pub(super) const fn replies(subject: &Subject) -> Subject {
     Subject { tuple: subject.tuple.reversed(), icmp: None }
 }
 
-/// A packet as flow logs count it: a super-segment is the packets it stands for, headers and all.
+/// What flow logs say of a packet.
+pub(super) const fn logged(eni: u16, packet: &EniPacket<'_>, action: Action) -> Logged {
+    let (packets, bytes) = traffic(packet);
+    Logged { eni, tuple: packet.meta.tuple(), action, packets, bytes }
+}
+
+/// Packets and bytes as flow logs count them: a super-segment is the packets it stands for, headers and all.
 #[inline]
-pub(super) fn logged(eni: u16, tuple: FiveTuple, action: Action, meta: &PacketMeta, header: &VirtioHeader) -> Logged {
-    let (packets, bytes) = match header.gso_type {
-        GsoType::None => (1, meta.packet_len()),
+const fn traffic(packet: &EniPacket<'_>) -> (u64, u64) {
+    let EniPacket { meta, header, .. } = packet;
+    match header.gso_type {
+        GsoType::None => (1, meta.packet_len() as u64),
         _ => {
             let packets = header.segment_count(meta);
-            (packets, meta.packet_len() + (packets - 1) * meta.payload_offset())
+            (packets as u64, (meta.packet_len() + (packets - 1) * meta.payload_offset()) as u64)
         }
-    };
-    Logged { eni, tuple, action, packets: packets as u64, bytes: bytes as u64 }
+    }
 }

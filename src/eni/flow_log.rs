@@ -9,14 +9,13 @@
 //! window of that eni is marked SKIPDATA.
 
 use std::fmt;
-use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::snapshot::EniSnapshot;
+use crate::flow::{FlowHasher, FlowSeed};
 use crate::packet::FiveTuple;
 use crate::time::UnixTime;
 
@@ -119,12 +118,13 @@ impl fmt::Display for FlowLogRecord {
 /// Where the record of a flow's direction stands, so that it is not looked up for each packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct LogHandle {
-    window: u64,
+    /// The low half of the window's number: 8,000 years of minutes.
+    window: u32,
     record: u32,
 }
 
 impl LogHandle {
-    pub(super) const NONE: Self = Self { window: u64::MAX, record: u32::MAX };
+    pub(super) const NONE: Self = Self { window: u32::MAX, record: u32::MAX };
 }
 
 /// What is logged: packets and bytes of one direction.
@@ -160,6 +160,12 @@ struct Window {
     seen: Vec<Seen>,
 }
 
+impl Window {
+    fn with_capacity(records: usize) -> Self {
+        Self { records: Vec::with_capacity(records), ..Self::default() }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct FlowLog {
     settings: FlowLogSettings,
@@ -170,25 +176,25 @@ pub(super) struct FlowLog {
     ends_at: UnixTime,
     open: Window,
     index: HashTable<u32>,
-    hasher: RandomState,
+    hasher: FlowHasher,
     /// The last window that is over, and how much of it was polled: records, then enis.
     over: Window,
     polled: usize,
 }
 
 impl FlowLog {
-    pub(super) fn new(settings: FlowLogSettings, snapshot: &EniSnapshot, now: UnixTime) -> Self {
+    pub(super) fn new(settings: FlowLogSettings, snapshot: &EniSnapshot, seed: FlowSeed, now: UnixTime) -> Self {
         let mut log = Self {
             settings,
             account: Arc::clone(&snapshot.account),
             enis: Vec::new(),
             number: 0,
             ends_at: UnixTime::from_nanos(u64::MAX),
-            open: Window::default(),
-            index: HashTable::new(),
-            hasher: RandomState::default(),
-            over: Window::default(),
-            polled: usize::MAX,
+            open: Window::with_capacity(settings.record_limit),
+            index: HashTable::with_capacity(settings.record_limit),
+            hasher: FlowHasher::new(seed),
+            over: Window::with_capacity(settings.record_limit),
+            polled: 0,
         };
         log.update(snapshot);
         if log.is_on() {
@@ -203,23 +209,30 @@ impl FlowLog {
         self.open.seen.resize(self.enis.len(), Seen::default());
     }
 
-    /// Adds to the record that `handle` knows, or to the one that is looked up or made for it.
+    /// Adds to the record that `handle` knows; `false` if it knows none in the window that is open at `now`.
     #[inline]
+    pub(super) fn add(&mut self, handle: LogHandle, packets: u64, bytes: u64, now: UnixTime) -> bool {
+        if now >= self.ends_at || handle.window != self.number as u32 {
+            return false;
+        }
+        if let Some(aggregate) = self.open.records.get_mut(handle.record as usize) {
+            aggregate.logged.packets += packets;
+            aggregate.logged.bytes += bytes;
+            aggregate.end = now;
+        }
+        true
+    }
+
+    /// Adds to the record of this eni, tuple and action in the open window, and lets `handle` know it.
     pub(super) fn record(&mut self, handle: &mut LogHandle, logged: Logged, now: UnixTime) {
+        if !self.is_on() {
+            return;
+        }
         if now >= self.ends_at {
             self.end_window(now);
         }
-        if handle.window != self.number {
-            if !self.is_on() {
-                return;
-            }
-            *handle = LogHandle { window: self.number, record: self.find_or_make(&logged, now) };
-        }
-        if let Some(aggregate) = self.open.records.get_mut(handle.record as usize) {
-            aggregate.logged.packets += logged.packets;
-            aggregate.logged.bytes += logged.bytes;
-            aggregate.end = now;
-        }
+        *handle = LogHandle { window: self.number as u32, record: self.find_or_make(&logged, now) };
+        self.add(*handle, logged.packets, logged.bytes, now);
     }
 
     /// The next record of a window that is over: its flows, then one for each eni with nothing or not everything in it.
@@ -253,6 +266,11 @@ impl FlowLog {
         }
     }
 
+    /// When the open window ends; `None` if nothing is logged.
+    pub(super) fn window_end(&self) -> Option<UnixTime> {
+        self.is_on().then_some(self.ends_at)
+    }
+
     const fn is_on(&self) -> bool {
         !self.settings.window.is_zero()
     }
@@ -277,12 +295,8 @@ impl FlowLog {
         self.open.seen.clear();
         self.open.seen.resize(self.enis.len(), Seen::default());
         self.index.clear();
-        let end = self.over.end;
         self.begin_window(now);
-        // Windows that passed unpolled had nothing in them: they are told of as one.
-        if self.over.records.is_empty() && self.open.start > end + 1 {
-            self.over.end = self.number * self.settings.window.as_secs().max(1) - 1;
-        }
+        // Nothing is passed over in silence: windows in which nobody polled count to the next.
         self.open.start = self.over.end + 1;
     }
 
@@ -312,12 +326,8 @@ impl FlowLog {
     }
 }
 
-fn hash_of(hasher: &RandomState, logged: &Logged) -> u64 {
-    use std::hash::{BuildHasher, Hash};
-    let mut hasher = hasher.build_hasher();
-    logged.tuple.hash(&mut hasher);
-    hasher.write_u32(u32::from(logged.eni) << 1 | u32::from(logged.action == Action::Accept));
-    hasher.finish()
+fn hash_of(hasher: &FlowHasher, logged: &Logged) -> u64 {
+    hasher.hash_direction(&logged.tuple, u32::from(logged.eni) << 1 | u32::from(logged.action == Action::Accept))
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod snapshot;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::flow::{EndCause, Ended, FlowId, FlowLimits, FlowSeed, FlowTable, FlowTimeouts};
 use crate::packet::{PacketMeta, VirtioHeader};
@@ -134,7 +135,7 @@ impl<U> EniStage<U> {
             idle_memory: settings.idle_timeout,
             ..FlowTimeouts::default()
         };
-        let log = FlowLog::new(flow_log, &snapshot, now.unix);
+        let log = FlowLog::new(flow_log, &snapshot, seed, now.unix);
         Self {
             flows: FlowTable::new(limits, timeouts, seed),
             log,
@@ -194,9 +195,13 @@ impl<U> EniStage<U> {
         Some(ended)
     }
 
-    /// When [`EniStage::poll_ended`] wants to be called next, at the latest.
-    pub fn next_deadline(&self) -> Option<Moment> {
-        self.flows.next_deadline()
+    /// When [`EniStage::poll_ended`] or [`EniStage::poll_records`] wants to be called next, at the latest.
+    pub fn next_deadline(&self, now: Now) -> Option<Moment> {
+        let window_end = self
+            .log
+            .window_end()
+            .map(|end| now.mono + Duration::from_nanos(end.nanos().saturating_sub(now.unix.nanos())));
+        self.flows.next_deadline().into_iter().chain(window_end).min()
     }
 
     /// The next flow-log record of a window that is over.

@@ -6,10 +6,25 @@ use super::fast_path::{logged, replies};
 use super::flow_log::{Action, LogHandle, Logged};
 use super::{EniPacket, EniStage, FlowVerdict, Ingress, Origin, SERVICE_PORT};
 use crate::config::Unanswered;
-use crate::packet::{PacketMeta, Protocol, TcpFlags, VirtioHeader};
+use crate::flow::Direction;
+use crate::packet::{Protocol, TcpFlags};
 use crate::security_group::{AclDecision, AclEntry, Decision, RuleDirection, Subject};
 use crate::time::Now;
 use crate::verdict::{Counters, Event, Reason};
+
+/// Why a packet goes no further although no rule denies it, and what its sender is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusal {
+    pub(super) reason: Reason,
+    pub(super) text: &'static str,
+    pub(super) answer: Unanswered,
+}
+
+impl Refusal {
+    pub(super) const fn silent(reason: Reason, text: &'static str) -> Self {
+        Self { reason, text, answer: Unanswered::Drop }
+    }
+}
 
 impl<U> EniStage<U> {
     /// Judges a packet that belongs to no live flow.
@@ -17,33 +32,36 @@ impl<U> EniStage<U> {
         &mut self,
         eni: u16,
         origin: Origin,
-        packet: EniPacket<'_>,
+        mut packet: EniPacket<'_>,
         now: Now,
         counters: &Counters,
     ) -> Ingress {
-        let EniPacket { bytes, meta, header } = packet;
+        let meta = packet.meta;
         counters.count(Event::FlowMiss);
-        if !self.snapshot.is_possible_source(meta.tuple().src()) {
-            return self.deny(Some(eni), meta, Reason::CannotRoute, now, counters, "its source address cannot be");
+        if self.snapshot.route(meta.tuple().src()) != Some(origin) {
+            let text = "no route leads to its source by the way it came";
+            return self.refuse(Some(eni), &packet, Refusal::silent(Reason::CannotRoute, text), now, counters);
         }
         let rules = &self.snapshot.enis[usize::from(eni)];
         let subject = Subject::of(meta);
         let acl_ingress = rules.network_acl.evaluate(RuleDirection::Ingress, &subject);
         if let AclDecision::Deny(entry) = acl_ingress {
-            return self.deny_by_acl(eni, meta, RuleDirection::Ingress, entry, now, counters);
+            return self.deny_by_acl(eni, &packet, RuleDirection::Ingress, entry, now, counters);
         }
         counters.count(Event::RuleWalk);
         let Decision::Allow(rule) = rules.security_groups.evaluate(RuleDirection::Ingress, &subject) else {
-            return self.deny_by_security_group(eni, meta, &subject, now, counters);
+            return self.deny_by_security_group(eni, &packet, &subject, now, counters);
         };
 
         // The rules allow it: what the endpoint itself does with it comes on top, and flow logs say ACCEPT.
-        let (reason, text, on_drop) = match meta.tuple().protocol {
-            Protocol::TCP if meta.tuple().dst_port != SERVICE_PORT => {
-                (Reason::PortClosed, "the service listens on port 443 only", self.snapshot.settings.other_port)
-            }
+        let refusal = match meta.tuple().protocol {
+            Protocol::TCP if meta.tuple().dst_port != SERVICE_PORT => Refusal {
+                reason: Reason::PortClosed,
+                text: "the service listens on port 443 only",
+                answer: self.snapshot.settings.other_port,
+            },
             Protocol::TCP if !meta.tcp_flags().opens() => {
-                (Reason::FlowUnknown, "it opens no connection and belongs to none", Unanswered::Drop)
+                Refusal::silent(Reason::FlowUnknown, "it opens no connection and belongs to none")
             }
             Protocol::TCP => {
                 let acl_egress = rules.network_acl.evaluate(RuleDirection::Egress, &replies(&subject));
@@ -60,74 +78,64 @@ impl<U> EniStage<U> {
                                 self.replaced.push_back(replaced);
                             }
                         }
-                        self.clamp(bytes, meta, header, counters);
-                        self.log_flow(opened.id, crate::flow::Direction::Original, meta, header, now);
+                        self.clamp(&mut packet, counters);
+                        self.log_flow(opened.id, Direction::Original, &packet, now);
                         return Ingress::Deliver { flow: opened.id, first: true };
                     }
-                    Err(reason @ Reason::HalfOpenLimit) => (reason, "too many half-open connections", Unanswered::Drop),
-                    Err(reason) => (reason, "the flow table is full", Unanswered::Drop),
+                    Err(reason @ Reason::HalfOpenLimit) => Refusal::silent(reason, "too many half-open connections"),
+                    Err(reason) => Refusal::silent(reason, "the flow table is full"),
                 }
             }
-            _ if subject.icmp.is_some() => (Reason::IcmpIgnored, "an endpoint does not answer ICMP", Unanswered::Drop),
-            _ => (Reason::ProtocolUnsupported, "the service speaks TCP only", Unanswered::Drop),
+            _ if subject.icmp.is_some() => Refusal::silent(Reason::IcmpIgnored, "an endpoint does not answer ICMP"),
+            _ => Refusal::silent(Reason::ProtocolUnsupported, "the service speaks TCP only"),
         };
-        self.log_packet(logged(eni, meta.tuple(), Action::Accept, meta, header), now);
-        self.unanswered(eni, meta, reason, on_drop, now, counters, text)
+        self.log_packet(logged(eni, &packet, Action::Accept), now);
+        self.refuse(Some(eni), &packet, refusal, now, counters)
     }
 
-    /// Drops a packet, or asks for a RST if the setting and the network ACL will have one.
-    #[expect(clippy::too_many_arguments, reason = "all of them are the packet's circumstances")]
-    pub(super) fn unanswered(
+    /// Drops a packet that no rule denies, or asks for a RST if the refusal and the network ACL will have one.
+    #[cold]
+    pub(super) fn refuse(
         &mut self,
-        eni: u16,
-        meta: &PacketMeta,
-        reason: Reason,
-        setting: Unanswered,
+        eni: Option<u16>,
+        packet: &EniPacket<'_>,
+        refusal: Refusal,
         now: Now,
         counters: &Counters,
-        text: &'static str,
     ) -> Ingress {
-        let dropped = self.deny(Some(eni), meta, reason, now, counters, text);
+        let Refusal { reason, text, answer } = refusal;
+        let (meta, subject) = (packet.meta, Subject::of(packet.meta));
+        counters.deny(reason);
+        let rules = eni.and_then(|eni| self.snapshot.enis.get(usize::from(eni)));
+        self.denials.record(subject, reason, rules.map(|rules| &rules.id), now, || Cow::Borrowed(text));
+        let (Some(eni), Some(rules)) = (eni, rules) else { return Ingress::Drop(reason) };
         // RFC 9293 §3.5.2: a RST is never answered with one.
-        let may_reset = meta.tuple().protocol == Protocol::TCP && !meta.tcp_flags().contains(TcpFlags::RST);
-        if setting == Unanswered::Drop || !may_reset {
-            return dropped;
+        let is_answered = answer == Unanswered::Reset
+            && meta.tuple().protocol == Protocol::TCP
+            && !meta.tcp_flags().contains(TcpFlags::RST);
+        let reply = replies(&subject);
+        let acl_egress = rules.network_acl.evaluate(RuleDirection::Egress, &reply);
+        // AWS: what comes after a connection's end is REJECT.
+        if matches!(reason, Reason::FlowClosed | Reason::FlowIdleExpired) {
+            self.log_packet(logged(eni, packet, Action::Reject), now);
         }
-        let reply = replies(&Subject::of(meta));
-        let decision = self.snapshot.enis[usize::from(eni)].network_acl.evaluate(RuleDirection::Egress, &reply);
-        let (action, outcome) = match decision {
+        if !is_answered {
+            return Ingress::Drop(reason);
+        }
+        let (action, outcome) = match acl_egress {
             AclDecision::Allow(_) => (Action::Accept, Ingress::Reset(reason)),
-            AclDecision::Deny(_) => (Action::Reject, dropped),
+            AclDecision::Deny(_) => (Action::Reject, Ingress::Drop(reason)),
         };
         let bytes = if meta.tuple().is_v6() { 60 } else { 40 };
         self.log_packet(Logged { eni, tuple: reply.tuple, action, packets: 1, bytes }, now);
         outcome
     }
 
-    /// Drops a packet for a reason that needs no rule to explain it.
-    pub(super) fn deny(
-        &mut self,
-        eni: Option<u16>,
-        meta: &PacketMeta,
-        reason: Reason,
-        now: Now,
-        counters: &Counters,
-        text: &'static str,
-    ) -> Ingress {
-        counters.deny(reason);
-        let id = eni.and_then(|eni| self.snapshot.enis.get(usize::from(eni))).map(|rules| &rules.id);
-        self.denials.record(Subject::of(meta), reason, id, now, || Cow::Borrowed(text));
-        // What came after the end was rejected; anything else that ends here the rules had allowed or never saw.
-        if let (Some(eni), Reason::FlowClosed | Reason::FlowIdleExpired) = (eni, reason) {
-            self.log_packet(logged(eni, meta.tuple(), Action::Reject, meta, &VirtioHeader::default()), now);
-        }
-        Ingress::Drop(reason)
-    }
-
+    #[cold]
     fn deny_by_security_group(
         &mut self,
         eni: u16,
-        meta: &PacketMeta,
+        packet: &EniPacket<'_>,
         subject: &Subject,
         now: Now,
         counters: &Counters,
@@ -139,7 +147,7 @@ impl<U> EniStage<U> {
             let nearest = rules.security_groups.explain(RuleDirection::Ingress, subject);
             nearest.map_or(Cow::Borrowed("its security groups have no rules"), |miss| Cow::Owned(miss.text))
         });
-        self.log_packet(logged(eni, meta.tuple(), Action::Reject, meta, &VirtioHeader::default()), now);
+        self.log_packet(logged(eni, packet, Action::Reject), now);
         Ingress::Drop(reason)
     }
 
@@ -147,7 +155,7 @@ impl<U> EniStage<U> {
     pub(super) fn deny_by_acl(
         &mut self,
         eni: u16,
-        meta: &PacketMeta,
+        packet: &EniPacket<'_>,
         direction: RuleDirection,
         entry: AclEntry,
         now: Now,
@@ -156,11 +164,11 @@ impl<U> EniStage<U> {
         let reason = Reason::NetworkAclDeny;
         counters.deny(reason);
         if let Some(rules) = self.snapshot.enis.get(usize::from(eni)) {
-            self.denials.record(Subject::of(meta), reason, Some(&rules.id), now, || {
+            self.denials.record(Subject::of(packet.meta), reason, Some(&rules.id), now, || {
                 Cow::Owned(rules.network_acl.explain(direction, entry))
             });
         }
-        self.log_packet(logged(eni, meta.tuple(), Action::Reject, meta, &VirtioHeader::default()), now);
+        self.log_packet(logged(eni, packet, Action::Reject), now);
         Ingress::Drop(reason)
     }
 

@@ -3,6 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::Origin;
 use crate::config::{EndpointSettings, Topology};
 use crate::packet::Addresses;
 use crate::security_group::{NetworkAclRules, SecurityGroupRules};
@@ -33,6 +36,10 @@ pub struct EniSnapshot {
     pub enis: Vec<EniRules>,
     /// The endpoint's settings.
     pub settings: EndpointSettings,
+    /// The VPC's ranges.
+    vpc: Vec<IpNet>,
+    /// Ranges behind the customer gateway: the on-premises network's and the tunnel's inside.
+    on_premises: Vec<IpNet>,
 }
 
 impl EniSnapshot {
@@ -50,6 +57,12 @@ impl EniSnapshot {
             account: topology.account.as_str().into(),
             enis: enis.collect(),
             settings: topology.endpoint.settings.clone(),
+            vpc: ranges(topology.vpc.cidr, topology.vpc.cidr6),
+            on_premises: {
+                let mut ranges = ranges(topology.on_premises.cidr, topology.on_premises.cidr6);
+                ranges.push(topology.tunnel.inside_cidr.into());
+                ranges
+            },
         }
     }
 
@@ -63,18 +76,31 @@ impl EniSnapshot {
         index.map(|index| index as u16)
     }
 
-    /// Whether a packet may come from there: neither from ourselves nor from where nobody is.
-    pub(super) fn is_possible_source(&self, source: IpAddr) -> bool {
-        let is_ours = self.enis.iter().any(|eni| match source {
-            IpAddr::V4(source) => eni.ipv4 == source,
-            IpAddr::V6(source) => eni.ipv6 == Some(source),
+    /// Where the VPC's routes lead for `address`: the VPC itself, the customer gateway, or nowhere. A source that does not lead
+    /// back by the way its packet came is forged: on AWS the replies would go to the real owner, here as well nobody gains by it.
+    pub(super) fn route(&self, address: IpAddr) -> Option<Origin> {
+        let is_ours = self.enis.iter().any(|eni| match address {
+            IpAddr::V4(address) => eni.ipv4 == address,
+            IpAddr::V6(address) => eni.ipv6 == Some(address),
         });
-        let is_nobody = source.is_unspecified() || source.is_multicast() || source.is_loopback();
-        !is_ours && !is_nobody && source != IpAddr::V4(Ipv4Addr::BROADCAST)
+        let leads_to = |ranges: &[IpNet]| ranges.iter().any(|range| range.contains(&address));
+        if is_ours {
+            None
+        } else if leads_to(&self.vpc) {
+            Some(Origin::Vpc)
+        } else if leads_to(&self.on_premises) {
+            Some(Origin::Tunnel)
+        } else {
+            None
+        }
     }
 
     /// Largest MSS let through: the setting is for IPv4, whose header is 20 bytes shorter.
     pub(super) const fn mss_max(&self, is_v6: bool) -> u16 {
         if is_v6 { self.settings.mss_clamp.saturating_sub(20) } else { self.settings.mss_clamp }
     }
+}
+
+fn ranges(ipv4: Ipv4Net, ipv6: Option<Ipv6Net>) -> Vec<IpNet> {
+    std::iter::once(IpNet::V4(ipv4)).chain(ipv6.map(IpNet::V6)).collect()
 }

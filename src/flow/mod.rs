@@ -20,12 +20,15 @@
 //! [`Reason::HalfOpenLimit`]: crate::verdict::Reason::HalfOpenLimit
 
 mod expiry;
+mod hasher;
 mod table;
 mod tcp_track;
 
 pub use expiry::TimerWheel;
+pub(crate) use hasher::FlowHasher;
+pub use hasher::FlowSeed;
 pub use table::{
-    Direction, EndCause, Ended, FlowEntry, FlowId, FlowLimits, FlowSeed, FlowTable, FlowTimeouts, Observed, Opened,
-    Tracking, Traffic,
+    Direction, EndCause, Ended, FlowEntry, FlowId, FlowLimits, FlowTable, FlowTimeouts, Observed, Opened, Tracking,
+    Traffic,
 };
 pub use tcp_track::{TcpEvent, TcpOutcome, TcpSegment, TcpState, TcpTrack};

@@ -1,16 +1,13 @@
 //! The bounded flow table.
 
-use std::cmp::Ordering;
-use std::hash::Hasher;
 use std::time::Duration;
 
-use foldhash::SharedSeed;
-use foldhash::fast::FoldHasher;
 use hashbrown::HashTable;
 
 use super::expiry::TimerWheel;
+use super::hasher::{FlowHasher, FlowSeed};
 use super::tcp_track::{TcpOutcome, TcpSegment, TcpTrack};
-use crate::packet::{Addresses, FiveTuple, PacketMeta, Protocol, TcpFlags};
+use crate::packet::{FiveTuple, PacketMeta, Protocol, TcpFlags};
 use crate::time::Moment;
 use crate::verdict::Reason;
 
@@ -48,10 +45,6 @@ impl FlowId {
         self.index as usize
     }
 }
-
-/// Randomness that keeps strangers from choosing five-tuples that collide. From the operating system, by the edge.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FlowSeed(pub [u64; 2]);
 
 /// How much the table holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -263,8 +256,7 @@ pub struct FlowTable<V, U> {
     half_open: u32,
     limits: FlowLimits,
     timeouts: FlowTimeouts,
-    hasher_seed: u64,
-    shared_seed: SharedSeed,
+    hasher: FlowHasher,
 }
 
 impl<V, U> std::fmt::Debug for FlowTable<V, U> {
@@ -293,8 +285,7 @@ impl<V: Copy, U> FlowTable<V, U> {
             half_open: 0,
             limits,
             timeouts,
-            hasher_seed: seed.0[0],
-            shared_seed: SharedSeed::from_u64(seed.0[1]),
+            hasher: FlowHasher::new(seed),
         }
     }
 
@@ -332,7 +323,7 @@ impl<V: Copy, U> FlowTable<V, U> {
                 None => false,
             }
         };
-        let index = *self.index.find(self.hash(tuple), is_it)?;
+        let index = *self.index.find(self.hasher.hash_flow(tuple), is_it)?;
         Some((FlowId { index, generation: self.slots[index as usize].generation }, direction))
     }
 
@@ -480,7 +471,7 @@ impl<V: Copy, U> FlowTable<V, U> {
     }
 
     fn insert(&mut self, entry: FlowEntry<V, U>) -> FlowId {
-        let (hash, deadline) = (self.hash(&entry.tuple), entry.deadline(&self.timeouts));
+        let (hash, deadline) = (self.hasher.hash_flow(&entry.tuple), entry.deadline(&self.timeouts));
         let index = if self.free == NIL {
             self.slots.push(Slot { generation: 0, entry: None, next: NIL, previous: NIL });
             (self.slots.len() - 1) as u32
@@ -492,9 +483,9 @@ impl<V: Copy, U> FlowTable<V, U> {
         let slot = &mut self.slots[index as usize];
         (slot.entry, slot.next, slot.previous) = (Some(entry), NIL, NIL);
         let generation = slot.generation;
-        let (slots, seeds) = (&self.slots, (self.hasher_seed, &self.shared_seed));
+        let (slots, hasher) = (&self.slots, &self.hasher);
         self.index.insert_unique(hash, index, |&other| {
-            slots[other as usize].entry.as_ref().map_or(0, |entry| hash_of(&entry.tuple, seeds.0, seeds.1))
+            slots[other as usize].entry.as_ref().map_or(0, |entry| hasher.hash_flow(&entry.tuple))
         });
         self.wheel.schedule(index, deadline);
         FlowId { index, generation }
@@ -520,7 +511,7 @@ impl<V: Copy, U> FlowTable<V, U> {
 
     /// Takes an entry out.
     fn evict(&mut self, index: u32) -> Option<Ended<V, U>> {
-        let hash = self.slots[index as usize].entry.as_ref().map(|entry| self.hash(&entry.tuple))?;
+        let hash = self.slots[index as usize].entry.as_ref().map(|entry| self.hasher.hash_flow(&entry.tuple))?;
         if let Ok(found) = self.index.find_entry(hash, |&other| other == index) {
             found.remove();
         }
@@ -547,11 +538,6 @@ impl<V: Copy, U> FlowTable<V, U> {
         }
         let cause = entry.ended.unwrap_or(EndCause::Replaced);
         Some(Ended { id, cause, tuple: entry.tuple, verdict: entry.verdict, user: entry.user })
-    }
-
-    #[inline]
-    fn hash(&self, tuple: &FiveTuple) -> u64 {
-        hash_of(tuple, self.hasher_seed, &self.shared_seed)
     }
 }
 
@@ -584,29 +570,6 @@ fn matches(originator: &FiveTuple, tuple: &FiveTuple) -> Option<Direction> {
     } else {
         None
     }
-}
-
-/// Both directions hash alike: the two ends go in by size, not by role.
-#[inline]
-fn hash_of(tuple: &FiveTuple, hasher_seed: u64, shared_seed: &SharedSeed) -> u64 {
-    let mut hasher = FoldHasher::with_seed(hasher_seed, shared_seed);
-    let protocol = u64::from(tuple.protocol.0);
-    match tuple.addresses {
-        Addresses::V4 { src, dst } => {
-            let a = u64::from(src.to_bits()) << 16 | u64::from(tuple.src_port);
-            let b = u64::from(dst.to_bits()) << 16 | u64::from(tuple.dst_port);
-            hasher.write_u64(a.max(b));
-            hasher.write_u64(a.min(b) << 8 | protocol);
-        }
-        Addresses::V6 { src, dst } => {
-            let (a, b) = ((src.to_bits(), tuple.src_port), (dst.to_bits(), tuple.dst_port));
-            let (high, low) = if a.cmp(&b) == Ordering::Less { (b, a) } else { (a, b) };
-            hasher.write_u128(high.0);
-            hasher.write_u128(low.0);
-            hasher.write_u64(u64::from(high.1) << 24 | u64::from(low.1) << 8 | protocol);
-        }
-    }
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 //! | `X-Amz-Client-Context` | base64, only if the caller gave one |
 //! | `X-Amz-Log-Type` | `None` or `Tail` |
 //! | `X-Vpce-Response-Mode` | `buffered` or `streaming` |
+//! | `TE: trailers` | with `streaming` |
 //!
 //! | response | |
 //! | --- | --- |
@@ -181,6 +182,10 @@ impl HostRequest {
         put(TRACE_ID, &self.trace_id);
         put(LOG_TYPE, self.log_type.name());
         put(RESPONSE_MODE, self.response_mode.name());
+        if self.response_mode == ResponseMode::Streaming {
+            // Without this the host may leave out the trailers that say how the stream ended (RFC 9110 §6.5.1).
+            put(header::TE, "trailers");
+        }
         headers.insert(DEADLINE_MS, HeaderValue::from(self.deadline.millis()));
         headers.insert(header::CONTENT_LENGTH, number);
         if let Some(context) = &self.client_context {

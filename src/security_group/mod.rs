@@ -25,3 +25,6 @@ pub use explain::{Field, NearestMiss};
 pub use network_acl::{AclDecision, AclEntry, NetworkAclRules};
 pub use rules::{Decision, RuleIndex, RuleName, SecurityGroupRules};
 pub use subject::{RuleDirection, Subject};
+
+#[cfg(test)]
+pub(crate) use rules::tests as testing;

@@ -264,4 +264,4 @@ fn members(topology: &Topology, group: usize) -> Vec<IpNet> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -1,0 +1,124 @@
+//! Packets and rules for the benches of the packet half, built once, outside of what is timed.
+
+#![allow(dead_code, reason = "each bench uses a part")]
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use etherparse::{PacketBuilder, TcpHeader};
+use vpce::config::{
+    Endpoint, EndpointSettings, Eni, OnPremises, PathDirection, PathProfile, Peer, PortRange, SecurityGroup,
+    SecurityGroupRule, Subnet, Topology, Traffic, Tunnel, Vpc,
+};
+
+/// The eni.
+pub const ENI: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 5);
+
+/// Client number `n`, in the VPC.
+pub fn client(n: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0x0a00_0200 + n % 0xfc00)
+}
+
+/// A TCP packet from client `n` to the eni.
+pub fn tcp4(n: u32, src_port: u16, syn: bool, payload: usize) -> Vec<u8> {
+    let mut tcp = TcpHeader::new(src_port, 443, 1000 + u32::from(!syn), 8192);
+    (tcp.syn, tcp.ack) = (syn, !syn);
+    if syn {
+        tcp.set_options_raw(&[2, 4, 0x23, 0x01]).expect("four bytes of options");
+    }
+    let mut bytes = Vec::new();
+    let builder = PacketBuilder::ipv4(client(n).octets(), ENI.octets(), 64).tcp_header(tcp);
+    builder.write(&mut bytes, &vec![0x5a; payload]).expect("a packet within its limits");
+    bytes
+}
+
+/// The same over IPv6, from one client.
+pub fn tcp6(payload: usize) -> Vec<u8> {
+    let mut tcp = TcpHeader::new(40_000, 443, 1001, 8192);
+    tcp.ack = true;
+    let mut bytes = Vec::new();
+    let builder = PacketBuilder::ipv6([1; 16], [2; 16], 64).tcp_header(tcp);
+    builder.write(&mut bytes, &vec![0x5a; payload]).expect("a packet within its limits");
+    bytes
+}
+
+/// A security group with `count` rules on single addresses and ports, of which the last alone admits tcp/443 from the VPC.
+pub fn rules(count: usize) -> Vec<SecurityGroupRule> {
+    let rule = |n: usize| {
+        let (port, cidr) = if n + 1 == count {
+            (443, "10.0.0.0/16".to_owned())
+        } else {
+            (1024 + n as u16, format!("10.1.{}.{}/32", n / 250, n % 250))
+        };
+        SecurityGroupRule {
+            id: format!("sgr-{n}"),
+            traffic: Traffic::Tcp(PortRange { from: port, to: port }),
+            peer: Peer::Cidr(cidr.parse().expect("a CIDR")),
+            description: None,
+        }
+    };
+    (0..count).map(rule).collect()
+}
+
+/// One eni with these rules.
+pub fn topology(ingress: Vec<SecurityGroupRule>) -> Topology {
+    let direction = PathDirection { delay: Duration::ZERO, ..PathDirection::default() };
+    Topology {
+        resolver: vpce::config::Resolver::default(),
+        name: "bench".to_owned(),
+        region: "us-east-2".to_owned(),
+        partition: "aws".to_owned(),
+        account: "123456789012".to_owned(),
+        vpc: Vpc {
+            id: "vpc-1".to_owned(),
+            cidr: "10.0.0.0/16".parse().expect("a CIDR"),
+            cidr6: None,
+            dns_support: true,
+            dns_hostnames: true,
+        },
+        subnets: vec![Subnet {
+            id: "subnet-1".to_owned(),
+            cidr: "10.0.1.0/24".parse().expect("a CIDR"),
+            cidr6: None,
+            zone: "us-east-2a".to_owned(),
+            network_acl: None,
+        }],
+        network_acls: vec![],
+        prefix_lists: vec![],
+        security_groups: vec![SecurityGroup {
+            id: "sg-1".to_owned(),
+            name: "bench".to_owned(),
+            ingress,
+            egress: vec![],
+        }],
+        endpoint: Endpoint {
+            id: "vpce-1".to_owned(),
+            dns_token: "abcdefgh".to_owned(),
+            enis: vec![Eni { id: "eni-1".to_owned(), subnet: 0, ipv4: ENI, ipv6: None, security_groups: vec![0] }],
+            private_dns: true,
+            policy: None,
+            settings: EndpointSettings { half_open_limit: 65_536, ..EndpointSettings::default() },
+        },
+        hosts: vec![],
+        on_premises: OnPremises {
+            cidr: "192.168.10.0/24".parse().expect("a CIDR"),
+            cidr6: None,
+            router: Ipv4Addr::new(192, 168, 10, 1),
+            router6: None,
+            dns_forwarder: Ipv4Addr::new(192, 168, 10, 2),
+            function_host: "192.168.10.20:8080".parse().expect("an address"),
+            external_function_host: false,
+        },
+        tunnel: Tunnel {
+            aws_outside: Ipv4Addr::new(203, 0, 113, 1),
+            customer_outside: Ipv4Addr::new(198, 51, 100, 1),
+            port: 4500,
+            inside_cidr: "169.254.10.0/30".parse().expect("a CIDR"),
+            replay_window: 1024,
+            path: "lan".to_owned(),
+        },
+        paths: vec![PathProfile { name: "lan".to_owned(), mtu: 1500, to_customer: direction, to_aws: direction }],
+        identities: vec![],
+        functions: vec![],
+    }
+}
