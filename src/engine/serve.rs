@@ -52,9 +52,11 @@ impl Serving {
         host: SocketAddr,
     ) -> Self {
         let clock = Rc::clone(&parts.clock);
+        let date = Rc::new(DateHeader::new(Rc::clone(&clock)));
         Self {
             service: Rc::new(Service::new(parts)),
             clock,
+            date,
             events: FuturesUnordered::new(),
             ready,
             routes,
