@@ -25,6 +25,7 @@ use crate::lambda::{
 };
 use crate::tcp::{Connection, Leg, TcpStage};
 use crate::time::{Moment, Now, TurnClock};
+use crate::verdict::{Counters, Event};
 
 /// Bodies of answers.
 pub(super) type ServiceBody = ResponseBody;
@@ -41,6 +42,7 @@ pub(super) struct Serving {
     routes: Routes,
     inside: IpAddr,
     host: SocketAddr,
+    counters: Arc<Counters>,
 }
 
 impl Serving {
@@ -51,7 +53,7 @@ impl Serving {
         inside: IpAddr,
         host: SocketAddr,
     ) -> Self {
-        let clock = Rc::clone(&parts.clock);
+        let (clock, counters) = (Rc::clone(&parts.clock), Arc::clone(&parts.counters));
         let date = Rc::new(DateHeader::new(Rc::clone(&clock)));
         Self {
             service: Rc::new(Service::new(parts)),
@@ -62,6 +64,7 @@ impl Serving {
             routes,
             inside,
             host,
+            counters,
         }
     }
 
@@ -79,8 +82,9 @@ impl Serving {
     pub(super) fn handler(&self, client: SocketAddr, endpoint: SocketAddr) -> Handler<ServiceBody> {
         let eni = self.routes.eni_of(endpoint.ip()).unwrap_or(0);
         let connection = Rc::new(ConnectionInfo { client, endpoint, eni, is_secure: true });
-        let (service, date) = (Rc::clone(&self.service), Rc::clone(&self.date));
+        let (service, counters, date) = (Rc::clone(&self.service), Arc::clone(&self.counters), Rc::clone(&self.date));
         Rc::new(move |request| {
+            counters.count(Event::HttpRequest);
             let (service, connection, date) = (Rc::clone(&service), Rc::clone(&connection), Rc::clone(&date));
             Box::pin(async move {
                 let mut response = service.handle(&connection, request).await;
