@@ -6,20 +6,22 @@
     probe.py udp ADDRESS PORT LENGTH               what comes back after a datagram in an IP packet of LENGTH bytes
     probe.py dns SERVER NAME TYPE [TIMES]          answers of a resolver, asked over UDP
     probe.py addresses NAME                        what the host's own resolver makes of a name
-    probe.py routed SOURCE ADDRESS PORT            what a SYN with another host's address is answered (never to us)
+    probe.py idle ADDRESS PORT SECONDS             how a connection fares that was silent for so long
+    probe.py hold ADDRESS PORT FILE                the same, silent until FILE, which it makes, is gone
 """
 
 import errno
+import fcntl
 import json
 import os
 import select
 import socket
 import struct
 import sys
+import termios
 import time
 
 PATIENCE = 1.2
-SO_TIMESTAMP_ALL_ICMP = 0
 
 
 def family(address):
@@ -243,13 +245,48 @@ def addresses(name):
         return {"failed": error.errno == socket.EAI_NONAME and "no such name" or str(error)}
 
 
-def routed(source, address, port):
-    """Sends a SYN in the name of another host."""
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender:
-        segment = tcp_segment(source, address, 40_000, int(port), 0x02, struct.pack("!BBH", 2, 4, 8961))
-        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(segment), 7, 0x4000, 64, socket.IPPROTO_TCP, 0)
-        sender.sendto(head + socket.inet_aton(source) + socket.inet_aton(address) + segment, (address, 0))
-    return {"sent": True}
+# A ClientHello's beginning: enough to be acknowledged, not enough to be answered.
+RECORD = bytes.fromhex("1603010200010001fc0303")
+
+
+def is_open(client):
+    """Whether what we send is acknowledged, or how it is not."""
+    try:
+        client.send(RECORD[:2])
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        # SIOCOUTQ: bytes that are not acknowledged.
+        left = fcntl.ioctl(client, termios.TIOCOUTQ, b"\0" * 4)
+        if left == b"\0" * 4:
+            return "open"
+        failed = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if failed:
+            return errno.errorcode[failed]
+        time.sleep(0.01)
+    return "timeout"
+
+
+def silence(address, port, wait):
+    with socket.create_connection((address, int(port)), timeout=3) as client:
+        before = is_open(client)
+        wait()
+        return {"before": before, "after": is_open(client)}
+
+
+def idle(address, port, seconds):
+    return silence(address, port, lambda: time.sleep(float(seconds)))
+
+
+def hold(address, port, file):
+    def wait():
+        with open(file, "x"):
+            pass
+        while os.path.exists(file):
+            time.sleep(0.02)
+
+    return silence(address, port, wait)
 
 
 COMMANDS = {
@@ -259,7 +296,8 @@ COMMANDS = {
     "udp": udp,
     "dns": dns,
     "addresses": addresses,
-    "routed": routed,
+    "idle": idle,
+    "hold": hold,
 }
 
 if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:

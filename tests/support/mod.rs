@@ -196,6 +196,11 @@ impl Lab {
         Self::up(Some(&text.replace("\"functions/", &format!("\"{SHIPPED}/functions/"))), arguments)
     }
 
+    /// A lab of a topology's text.
+    pub fn of_text(text: &str, arguments: &[&str]) -> Self {
+        Self::up(Some(text), arguments)
+    }
+
     fn up(text: Option<&str>, arguments: &[&str]) -> Self {
         // Short, because sockets live in it and their paths are limited to 107 bytes.
         let folder = tempfile::Builder::new().prefix("vpce-test-").tempdir().unwrap().keep();
@@ -254,6 +259,13 @@ impl Lab {
         let script = Path::new(SCRIPTS).join("probe.py");
         let mut command = self.command("Admin", host, "python3");
         Ran::from(command.arg(script).args(arguments).output().unwrap()).json()
+    }
+
+    /// Starts a subcommand of probe.py; what it prints can be collected.
+    pub fn start_probe(&self, host: &str, arguments: &[&str]) -> Child {
+        let script = Path::new(SCRIPTS).join("probe.py");
+        let mut command = self.command("Admin", host, "python3");
+        command.arg(script).args(arguments).stdout(Stdio::piped()).spawn().unwrap()
     }
 
     /// Runs curl; `arguments` come after those that make it quiet and bounded.
