@@ -4,16 +4,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use serde_json::Value;
 
 use super::output::Failure;
 use super::{SideArguments, Termination};
 use crate::config::Topology;
 use crate::edge::clock::Clock;
-use crate::edge::endpoint::{self, EndpointPlan};
+use crate::edge::endpoint::{self, EndpointPlan, Reload};
 use crate::edge::readiness::Readiness;
 use crate::edge::{Fault, OrFault};
-use crate::lab::{Directories, secrets, source};
+use crate::lab::{secrets, source};
 use crate::observe::access_log;
 use crate::tls::ServerSetup;
 
@@ -70,13 +69,13 @@ fn plan(arguments: &Arguments) -> Result<EndpointPlan, Failure> {
         socket: directories.endpoint_socket(),
         flow_log: directories.logs().join("flow.log"),
         access_log,
-        reload: reloader(&topology, directories),
+        reload: reloader(&topology),
         topology,
     })
 }
 
 /// Reads a topology for `reload`. What a running endpoint cannot change must not differ.
-fn reloader(running: &Arc<Topology>, _: Directories) -> Box<dyn Fn(&Value) -> Result<Topology, Fault> + Send> {
+fn reloader(running: &Arc<Topology>) -> Reload {
     let running = Arc::clone(running);
     Box::new(move |request| {
         let word = request["topology"].as_str().ok_or_else(|| Fault::new("`reload` needs a `topology`"))?;

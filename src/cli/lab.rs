@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::Termination;
 use super::output::{self, Failure, Output, table};
 use crate::edge::readiness::Readiness;
 use crate::edge::tun::TunMode;
 use crate::edge::{Fault, sys};
 use crate::lab::exec::{ExecError, Job};
 use crate::lab::secrets::Credentials;
-use crate::lab::up::{LIFELINE, UpError, Wishes};
+use crate::lab::up::{LIFELINE, Running, UpError, Wishes};
 use crate::lab::{Directories, client, exec, supervisor, up};
 
 /// Labs: a VPC, an endpoint, a tunnel and a data centre on this machine, without root
@@ -52,6 +53,9 @@ struct UpArguments {
     /// End a running lab of the same name first.
     #[arg(long)]
     replace: bool,
+    /// Stay, and end the lab together with this command.
+    #[arg(long)]
+    foreground: bool,
     /// How TUN devices are opened: `offload`, or `plain` for one packet per call.
     #[arg(long, value_name = "MODE", default_value = "offload")]
     tun: TunMode,
@@ -107,7 +111,6 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<ExitCode, Fail
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the environment is read in cli")]
 fn shell() -> OsString {
     std::env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into())
 }
@@ -118,12 +121,19 @@ fn up(wanted: &UpArguments, name: Option<String>, output: Output) -> Result<Exit
     if wanted.tun == TunMode::Plain {
         endpoint_arguments.extend(["--tun".to_owned(), "plain".to_owned()]);
     }
-    let mut wishes = Wishes { name, path: wanted.path.clone(), replace: wanted.replace, ..Wishes::default() };
+    let mut wishes = Wishes {
+        name,
+        path: wanted.path.clone(),
+        replace: wanted.replace,
+        owned: wanted.foreground,
+        ..Wishes::default()
+    };
     if let Some(queues) = wanted.queues {
         endpoint_arguments.extend(["--queues".to_owned(), queues.to_string()]);
     }
     wishes.onprem_arguments.clone_from(&endpoint_arguments);
     wishes.endpoint_arguments = endpoint_arguments;
+    let signals = wanted.foreground.then(Termination::watch_with_children).transpose()?;
     let running = up::up(&source, &super::folders()?, &wishes).map_err(|error| match error {
         UpError::Running(fault) | UpError::Wish(fault) => Failure::usage(fault),
         UpError::Missing(fault) | UpError::Failed(fault) => Failure::ours(fault),
@@ -132,7 +142,21 @@ fn up(wanted: &UpArguments, name: Option<String>, output: Output) -> Result<Exit
         Output::Json => output::print_json(&running.status),
         Output::Text => output::print(&introduction(&running.status)),
     }
-    Ok(ExitCode::SUCCESS)
+    match signals {
+        None => Ok(ExitCode::SUCCESS),
+        Some(signals) => stay(running, &signals),
+    }
+}
+
+/// Stays with a lab until it is asked to end or the lab does.
+fn stay(running: Running, signals: &Termination) -> Result<ExitCode, Failure> {
+    while running.is_alive() {
+        if signals.wait()? != libc::SIGCHLD {
+            running.down()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    Err(client::not_running(&running.directories, &running.name).into())
 }
 
 fn exec(

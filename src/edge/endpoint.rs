@@ -3,6 +3,8 @@
 //! Each worker is a thread with an engine of its own, which is made on that thread and never leaves it. The main thread
 //! answers questions on the control socket, drains flow-log records once a second, and hands out new snapshots.
 
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the edge owns threads and files")]
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -62,8 +64,11 @@ pub struct EndpointPlan {
     /// Where access records go.
     pub access_log: AccessSender,
     /// Reads a topology again, for `reload`.
-    pub reload: Box<dyn Fn(&Value) -> Result<Topology, Fault> + Send>,
+    pub reload: Reload,
 }
+
+/// Makes a topology out of a `reload` request.
+pub type Reload = Box<dyn Fn(&Value) -> Result<Topology, Fault> + Send>;
 
 impl std::fmt::Debug for EndpointPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -96,7 +101,8 @@ pub fn start(plan: EndpointPlan) -> Result<(), Fault> {
             apply(&questioned, &current)?;
             Ok(json!({ "epoch": current.epoch }))
         }
-        _ => Err(Fault::new("the endpoint does not know this request").remedy("ask for `status` or `reload`")),
+        Some("flow") => Ok(json!({ "rule": rule_of(&questioned, request) })),
+        _ => Err(Fault::new("the endpoint does not know this request").remedy("ask for `status`, `flow` or `reload`")),
     })?;
     std::thread::Builder::new()
         .name("flow-log".to_owned())
@@ -133,9 +139,9 @@ fn start_workers(
     let link = Arc::new(Link::new(Side::Aws.direction(&plan.path)));
     let offloads = devices.vpc.offloads();
     let offload = offloads.tso4 && offloads.tso6;
-    let mut queues = distribute(devices, plan.workers);
+    let queues = distribute(devices, plan.workers);
     let mut handles = Vec::with_capacity(plan.workers);
-    for worker in 0..plan.workers {
+    for (worker, queues) in queues.into_iter().enumerate() {
         let pair = plan.keys.pairs().get(worker).cloned().ok_or_else(|| {
             Fault::new(format!("{} workers asked for, but the tunnel has keys for {worker}", plan.workers))
                 .remedy("use fewer workers")
@@ -160,7 +166,7 @@ fn start_workers(
             seed,
             offload,
         };
-        handles.push(start_worker(setup, std::mem::take(&mut queues[worker]), socket, clock, plan.busy_poll)?);
+        handles.push(start_worker(setup, queues, socket, clock, plan.busy_poll)?);
     }
     Ok(handles)
 }
@@ -234,6 +240,13 @@ fn distribute(devices: EndpointDevices, workers: usize) -> Vec<Vec<(Port, TunQue
     queues
 }
 
+/// The rule that let a connection in, from whichever worker has it.
+fn rule_of(handles: &[WorkerHandle], request: &Value) -> Option<String> {
+    let address = |key: &str| request[key].as_str()?.parse::<SocketAddr>().ok();
+    let (client, endpoint) = (address("client")?, address("endpoint")?);
+    handles.iter().find_map(|handle| handle.ask(PATIENCE, move |engine, _| engine.rule_of(client, endpoint)).flatten())
+}
+
 /// Puts a snapshot in force on every worker before anybody is told that it is.
 fn apply(handles: &[WorkerHandle], snapshot: &Arc<Snapshot>) -> Result<(), Fault> {
     for handle in handles {
@@ -259,10 +272,9 @@ fn write_flow_log(handles: &[WorkerHandle], log: &mut std::fs::File) -> Result<(
     loop {
         std::thread::sleep(FLOW_LOG_EVERY);
         for handle in handles {
-            let records = handle.ask(PATIENCE, |engine, now| engine.flow_log_lines(now)).unwrap_or_default();
-            if !records.is_empty() {
-                log.write_all(records.as_bytes()).or_fault(|| "cannot write the flow log")?;
-            }
+            let records = handle.ask(PATIENCE, |engine, _| engine.take_flow_records()).unwrap_or_default();
+            let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
+            log.write_all(lines.as_bytes()).or_fault(|| "cannot write the flow log")?;
         }
     }
 }

@@ -3,8 +3,6 @@
 //! A [`Netlink`] talks to the namespace its thread was in when it was opened, and stays with it. Its calls block; they
 //! run a little tokio runtime of their own and must not be made from inside another.
 
-#![expect(clippy::disallowed_methods, reason = "the edge writes kernel settings")]
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -276,7 +274,10 @@ pub fn become_router() -> Result<(), Fault> {
     write_setting("ipv4/ip_forward", "1")?;
     settle_ipv6()?;
     write_setting_if_there("ipv6/conf/all/forwarding", "1")?;
-    // Interfaces made from here on get no link-local address by themselves: TUN devices must stay quiet.
+    // Interfaces made from here on are no routers' interfaces by themselves, so that TUN devices stay quiet: no link-local
+    // address, no membership in the all-routers groups, and no reports of either. Whether packets are forwarded is decided
+    // by `all` alone.
+    write_setting_if_there("ipv6/conf/default/forwarding", "0")?;
     write_setting_if_there("ipv6/conf/default/addr_gen_mode", "1")
 }
 
@@ -305,11 +306,13 @@ fn settle_ipv6() -> Result<(), Fault> {
     Ok(())
 }
 
-/// Makes the kernel answer ARP on an interface for every address it routes elsewhere, at once.
+/// Makes an interface a router's: neighbour discovery says so, and ARP is answered for every address that is routed
+/// elsewhere, at once.
 ///
 /// # Errors
 /// As [`write_setting`].
-pub fn answer_for_others(interface: &str) -> Result<(), Fault> {
+pub fn serve_hosts(interface: &str) -> Result<(), Fault> {
+    write_setting_if_there(&format!("ipv6/conf/{interface}/forwarding"), "1")?;
     write_setting(&format!("ipv4/conf/{interface}/proxy_arp"), "1")?;
     // Else the kernel waits a random time up to 0.8 s before each answer (arp(7), proxy_delay).
     write_setting(&format!("ipv4/neigh/{interface}/proxy_delay"), "0")
