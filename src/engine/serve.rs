@@ -1,5 +1,6 @@
 //! A request's way to the function host and back: the Lambda API over what the engine has.
 
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use http::{HeaderValue, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
@@ -35,6 +37,7 @@ pub(super) struct Serving {
     /// Event invocations under way. Bounded by the event queue.
     events: FuturesUnordered<Pin<Box<dyn Future<Output = ()>>>>,
     ready: Arc<TaskWaker>,
+    date: Rc<DateHeader>,
     routes: Routes,
     inside: IpAddr,
     host: SocketAddr,
@@ -49,9 +52,11 @@ impl Serving {
         host: SocketAddr,
     ) -> Self {
         let clock = Rc::clone(&parts.clock);
+        let date = Rc::new(DateHeader::new(Rc::clone(&clock)));
         Self {
             service: Rc::new(Service::new(parts)),
             clock,
+            date,
             events: FuturesUnordered::new(),
             ready,
             routes,
@@ -74,10 +79,14 @@ impl Serving {
     pub(super) fn handler(&self, client: SocketAddr, endpoint: SocketAddr) -> Handler<ServiceBody> {
         let eni = self.routes.eni_of(endpoint.ip()).unwrap_or(0);
         let connection = Rc::new(ConnectionInfo { client, endpoint, eni, is_secure: true });
-        let service = Rc::clone(&self.service);
+        let (service, date) = (Rc::clone(&self.service), Rc::clone(&self.date));
         Rc::new(move |request| {
-            let (service, connection) = (Rc::clone(&service), Rc::clone(&connection));
-            Box::pin(async move { service.handle(&connection, request).await })
+            let (service, connection, date) = (Rc::clone(&service), Rc::clone(&connection), Rc::clone(&date));
+            Box::pin(async move {
+                let mut response = service.handle(&connection, request).await;
+                response.headers_mut().insert(header::DATE, date.now());
+                response
+            })
         })
     }
 
@@ -117,6 +126,29 @@ impl Serving {
     /// When an Event invocation is due.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         Some(self.service.next_deadline()).filter(|at| *at != Moment::NEVER)
+    }
+}
+
+/// The `Date` of answers (RFC 9110 §6.6.1), written once a second.
+struct DateHeader {
+    clock: Rc<TurnClock>,
+    written: RefCell<(u64, HeaderValue)>,
+}
+
+impl DateHeader {
+    fn new(clock: Rc<TurnClock>) -> Self {
+        Self { clock, written: RefCell::new((u64::MAX, HeaderValue::from_static(""))) }
+    }
+
+    fn now(&self) -> HeaderValue {
+        let now = self.clock.now().unix;
+        let mut written = self.written.borrow_mut();
+        if written.0 != now.secs() {
+            let text = now.to_utc().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            // Letters, digits and punctuation of ASCII are a header value.
+            *written = (now.secs(), HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("")));
+        }
+        written.1.clone()
     }
 }
 
