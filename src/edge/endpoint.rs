@@ -113,7 +113,8 @@ pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
             apply(&questioned, &current)?;
             Ok(json!({ "epoch": current.epoch }))
         }
-        _ => Err(Fault::new("the endpoint does not know this request").remedy("ask for `status` or `reload`")),
+        Some("flow") => Ok(json!({ "rule": rule_of(&questioned, request) })),
+        _ => Err(Fault::new("the endpoint does not know this request").remedy("ask for `status`, `flow` or `reload`")),
     })?;
     std::thread::Builder::new()
         .name("flow-log".to_owned())
@@ -249,6 +250,13 @@ fn distribute(devices: EndpointDevices, workers: usize) -> Vec<Vec<(Port, TunQue
         }
     }
     queues
+}
+
+/// The rule that let a connection in, from whichever worker has it.
+fn rule_of(handles: &[WorkerHandle], request: &Value) -> Option<String> {
+    let address = |key: &str| request[key].as_str()?.parse::<SocketAddr>().ok();
+    let (client, endpoint) = (address("client")?, address("endpoint")?);
+    handles.iter().find_map(|handle| handle.ask(PATIENCE, move |engine, _| engine.rule_of(client, endpoint)).flatten())
 }
 
 /// Puts a snapshot in force on every worker before anybody is told that it is.
