@@ -75,7 +75,7 @@ fn root() -> &'static Path {
 
 /// Every text file that people write here; not what tools make, nor what others published.
 fn sources() -> Vec<Source> {
-    const SKIPPED: [&str; 7] = [".git", "target", "corpus", "artifacts", ".venv", "__pycache__", "data"];
+    const SKIPPED: [&str; 8] = [".git", "target", "corpus", "artifacts", "seeds", ".venv", "__pycache__", "data"];
     const KINDS: [&str; 8] = ["rs", "md", "toml", "py", "sh", "json", "yml", "html"];
     let (mut folders, mut found) = (vec![root().to_path_buf()], Vec::new());
     while let Some(folder) = folders.pop() {
@@ -155,6 +155,8 @@ fn nothing_is_left_undone_or_switched_off_in_silence() {
     // In pieces, so that this file may be checked as well.
     let forbidden =
         [concat!("to", "do!("), concat!("unimpl", "emented!("), concat!("#[ign", "ore"), concat!("FIX", "ME")];
+    // What other tests start as a process of its own is a test in form only.
+    let helper = concat!("#[ign", "ore = \"run by other tests");
     let open = concat!("TO", "DO");
     // Papers that are not part of the tree.
     let elsewhere = concat!("(fac", "ts ");
