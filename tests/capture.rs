@@ -8,7 +8,7 @@
     reason = "a test uses sockets and threads, and fails loudly"
 )]
 
-mod support;
+mod namespace;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion, version};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
-use support::inside_namespaces;
+use namespace::inside_namespaces;
 use vpce::edge::namespace::NetworkNamespace;
 use vpce::edge::netlink::{Netlink, VethEnd, Via};
 use vpce::edge::tun::{self, HEADER_LEN, TunMode, TunQueue};
