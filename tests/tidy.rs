@@ -2,6 +2,8 @@
 //!
 //! That every key of the configuration stands in `netns/reference.toml` is tested where keys are read: `src/config/tests.rs`.
 
+#![expect(clippy::unwrap_used, reason = "tests fail loudly")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -400,7 +402,7 @@ fn the_checks_find_what_they_look_for() {
     assert!(has_word("let x = Event::FlowHit;", "Event::FlowHit") && !has_word("Event::FlowHits", "Event::FlowHit"));
     assert_eq!(slug(" The life of a packet"), "the-life-of-a-packet");
     let text = "# A title\n\n<a id=\"mtu\"></a>\n";
-    assert_eq!(broken(root(), text, "#a-title").or(broken(root(), text, "#mtu")), None);
+    assert_eq!((broken(root(), text, "#a-title"), broken(root(), text, "#mtu")), (None, None));
     assert!(broken(root(), text, "#absent").is_some());
     assert!(broken(root(), text, "no-such-file.md").is_some());
     assert_eq!(broken(root(), text, "Cargo.toml"), None);
