@@ -17,10 +17,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use namespace::inside_namespaces;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion, version};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
-use namespace::inside_namespaces;
 use vpce::edge::namespace::NetworkNamespace;
 use vpce::edge::netlink::{Netlink, VethEnd, Via};
 use vpce::edge::tun::{self, HEADER_LEN, TunMode, TunQueue};
