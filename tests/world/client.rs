@@ -46,6 +46,8 @@ pub struct Client {
     pub is_dirty: bool,
     /// Takes nothing from its TCP connection while set.
     pub is_stalled: bool,
+    /// Sends nothing of TLS's own while set.
+    pub is_mute: bool,
     /// Plaintext received in all, bytes.
     pub received_total: usize,
     /// The other side's `close_notify` came.
@@ -84,6 +86,7 @@ impl Client {
             is_far,
             is_dirty: true,
             is_stalled: false,
+            is_mute: false,
             received_total: 0,
             peer_closed: false,
             to_send: Vec::new(),
@@ -149,6 +152,13 @@ impl Client {
         matches!(self.transport.connection.state(), State::Closed | State::TimeWait)
     }
 
+    /// Takes what TCP has, whatever [`Client::is_stalled`] says.
+    pub fn take_received(&mut self) {
+        let stalled = std::mem::take(&mut self.is_stalled);
+        self.move_records();
+        (self.is_stalled, self.is_dirty) = (stalled, true);
+    }
+
     /// Whether TCP's handshake is over.
     pub fn is_connected(&self) -> bool {
         self.transport.connection.is_established()
@@ -162,7 +172,7 @@ impl Client {
     /// Ends the connection in good order.
     pub fn close(&mut self) {
         self.is_dirty = true;
-        self.is_stalled = false;
+        (self.is_stalled, self.is_mute) = (false, false);
         self.tls.send_close_notify();
         self.transport.connection.close();
     }
@@ -242,7 +252,7 @@ impl Client {
                 }
             }
         }
-        while tls.wants_write() {
+        while tls.wants_write() && !self.is_mute {
             tls.write_tls(&mut self.to_send).unwrap();
         }
         let sent = connection.send(&self.to_send);
