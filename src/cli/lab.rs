@@ -1,7 +1,7 @@
 //! `vpce lab`: bring a lab up, run programs on its machines, look at it, bring it down.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -62,6 +62,9 @@ struct UpArguments {
     /// Workers: one thread and one queue per device each.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     queues: Option<u8>,
+    /// Write what crosses the endpoint's interfaces, and the secrets of its TLS sessions, to this pcapng file.
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
 }
 
 /// Run a program on a host of the lab, set up as an AWS client
@@ -132,6 +135,9 @@ fn up(wanted: &UpArguments, name: Option<String>, output: Output) -> Result<Exit
         endpoint_arguments.extend(["--queues".to_owned(), queues.to_string()]);
     }
     wishes.onprem_arguments.clone_from(&endpoint_arguments);
+    if let Some(file) = &wanted.capture {
+        endpoint_arguments.extend(["--capture".to_owned(), capture_file(file)?]);
+    }
     wishes.endpoint_arguments = endpoint_arguments;
     let signals = wanted.foreground.then(Termination::watch_with_children).transpose()?;
     let running = up::up(&source, &super::folders()?, &wishes).map_err(|error| match error {
@@ -157,6 +163,14 @@ fn stay(running: Running, signals: &Termination) -> Result<ExitCode, Failure> {
         }
     }
     Err(client::not_running(&running.directories, &running.name).into())
+}
+
+/// The file's path, for a process that stands elsewhere.
+fn capture_file(file: &Path) -> Result<String, Failure> {
+    let absolute = std::path::absolute(file)
+        .map_err(|error| Fault::new(format!("not a file: {error}")).at(file.display().to_string()));
+    let text = absolute.map_err(Failure::usage)?.into_os_string().into_string();
+    text.map_err(|path| Failure::usage(Fault::new("the capture file's path is not UTF-8").at(path.display().to_string())))
 }
 
 fn exec(

@@ -24,6 +24,7 @@ use super::{Fault, OrFault, control};
 use crate::config::{PathProfile, Topology};
 use crate::engine::{Engine, EngineSetup, Port, Snapshot};
 use crate::observe::access_log::AccessSender;
+use crate::observe::capture::{Capture, CaptureCounter, CaptureHandle};
 use crate::observe::status;
 use crate::sigv4::Keyring;
 use crate::tls::ServerSetup;
@@ -63,6 +64,8 @@ pub struct EndpointPlan {
     pub flow_log: PathBuf,
     /// Where access records go.
     pub access_log: AccessSender,
+    /// Where packets are captured; its key log is `tls`'s.
+    pub capture: Option<Capture>,
     /// Reads a topology again, for `reload`.
     pub reload: Reload,
 }
@@ -77,24 +80,33 @@ impl std::fmt::Debug for EndpointPlan {
 }
 
 /// Starts the endpoint in the network namespace of the calling thread, and returns once it answers. Its threads live as
-/// long as the process.
+/// long as the process; a capture as long as its handle.
 ///
 /// # Errors
 /// When a policy is faulty, or a device, socket or thread cannot be made.
-pub fn start(plan: EndpointPlan) -> Result<(), Fault> {
+pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
     let clock = Clock::start();
     let snapshot = Arc::new(make_snapshot(1, &plan.topology, &plan.keyring, plan.lenient, &clock)?);
     let devices = plumbing::open_endpoint(&plan.topology, plan.mode, plan.workers)?;
     let offloads = devices.vpc.offloads();
     let facts = status::EndpointFacts { mode: plan.mode, offloads, workers: plan.workers, path: plan.path.clone() };
+    let capture = match plan.capture.take() {
+        Some(capture) => Some(capture.start(&plumbing::endpoint_interfaces(&plan.topology)?)?),
+        None => None,
+    };
     let handles = start_workers(&plan, &snapshot, devices, clock)?;
     let mut flow_log = open_log(&plan.flow_log)?;
 
     let EndpointPlan { keyring, lenient, socket, reload, access_log, .. } = plan;
     let questioned = handles.clone();
+    let captured = capture.as_ref().map(CaptureHandle::counter);
     let mut current = snapshot;
     control::serve(&socket, move |request| match request["do"].as_str() {
-        Some("status") => Ok(status::endpoint(&facts, &current, &questioned, access_log.lost(), PATIENCE)),
+        Some("status") => {
+            let mut answer = status::endpoint(&facts, &current, &questioned, access_log.lost(), PATIENCE);
+            answer["capture"] = json!(captured.as_ref().map(CaptureCounter::read));
+            Ok(answer)
+        }
         Some("reload") => {
             let topology = Arc::new(reload(request)?);
             current = Arc::new(make_snapshot(current.epoch + 1, &topology, &keyring, lenient, &clock)?);
@@ -110,8 +122,8 @@ pub fn start(plan: EndpointPlan) -> Result<(), Fault> {
                 tracing::error!(%fault, "flow logging stopped");
             }
         })
-        .map(drop)
-        .or_fault(|| "cannot start the flow log")
+        .or_fault(|| "cannot start the flow log")?;
+    Ok(capture)
 }
 
 fn make_snapshot(

@@ -8,4 +8,5 @@
 
 pub mod access_log;
 pub mod pcapng;
+pub mod capture;
 pub mod status;
