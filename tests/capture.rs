@@ -300,7 +300,10 @@ impl Parsed {
     }
 
     fn secrets(&self) -> String {
-        self.blocks.iter().filter_map(|block| if let Block::Secrets(lines) = block { Some(&**lines) } else { None }).collect()
+        self.blocks
+            .iter()
+            .filter_map(|block| if let Block::Secrets(lines) = block { Some(&**lines) } else { None })
+            .collect()
     }
 }
 

@@ -170,7 +170,9 @@ fn capture_file(file: &Path) -> Result<String, Failure> {
     let absolute = std::path::absolute(file)
         .map_err(|error| Fault::new(format!("not a file: {error}")).at(file.display().to_string()));
     let text = absolute.map_err(Failure::usage)?.into_os_string().into_string();
-    text.map_err(|path| Failure::usage(Fault::new("the capture file's path is not UTF-8").at(path.display().to_string())))
+    text.map_err(|path| {
+        Failure::usage(Fault::new("the capture file's path is not UTF-8").at(path.display().to_string()))
+    })
 }
 
 fn exec(

@@ -5,9 +5,9 @@
 
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the edge owns threads and files")]
 
-use std::io::Write;
+use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use crate::config::{PathProfile, Topology};
 use crate::engine::{Engine, EngineSetup, Port, Snapshot};
 use crate::observe::access_log::AccessSender;
 use crate::observe::capture::{Capture, CaptureCounter, CaptureHandle};
+use crate::observe::flow_log::FlowLogWriter;
 use crate::observe::status;
 use crate::sigv4::Keyring;
 use crate::tls::ServerSetup;
@@ -95,7 +96,8 @@ pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
         None => None,
     };
     let handles = start_workers(&plan, &snapshot, devices, clock)?;
-    let mut flow_log = open_log(&plan.flow_log)?;
+    let interval = plan.topology.endpoint.settings.flow_log_interval;
+    let mut flow_log = FlowLogWriter::new(open_log(&plan.flow_log)?, plan.workers, interval);
 
     let EndpointPlan { keyring, lenient, socket, reload, access_log, .. } = plan;
     let questioned = handles.clone();
@@ -262,8 +264,8 @@ fn apply(handles: &[WorkerHandle], snapshot: &Arc<Snapshot>) -> Result<(), Fault
     Ok(())
 }
 
-fn open_log(path: &std::path::Path) -> Result<std::fs::File, Fault> {
-    std::fs::File::options()
+fn open_log(path: &Path) -> Result<File, Fault> {
+    File::options()
         .create(true)
         .append(true)
         .open(path)
@@ -272,13 +274,12 @@ fn open_log(path: &std::path::Path) -> Result<std::fs::File, Fault> {
 }
 
 /// Writes flow-log records as they are complete. Returns only when the log cannot be written.
-fn write_flow_log(handles: &[WorkerHandle], log: &mut std::fs::File) -> Result<(), Fault> {
+fn write_flow_log(handles: &[WorkerHandle], log: &mut FlowLogWriter<File>) -> Result<(), Fault> {
     loop {
         std::thread::sleep(FLOW_LOG_EVERY);
         for handle in handles {
             let records = handle.ask(PATIENCE, |engine, _| engine.take_flow_records()).unwrap_or_default();
-            let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
-            log.write_all(lines.as_bytes()).or_fault(|| "cannot write the flow log")?;
+            log.write(&records).or_fault(|| "cannot write the flow log")?;
         }
     }
 }

@@ -170,9 +170,9 @@ impl AsFd for PacketSocket {
 fn open_fault(error: &io::Error) -> Fault {
     let fault = Fault::new(format!("cannot capture packets: {error}"));
     match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::PERM | Errno::ACCESS) => {
-            fault.remedy("run it inside a lab (`vpce lab up --capture FILE`), or with CAP_NET_RAW in this network namespace")
-        }
+        Some(Errno::PERM | Errno::ACCESS) => fault.remedy(
+            "run it inside a lab (`vpce lab up --capture FILE`), or with CAP_NET_RAW in this network namespace",
+        ),
         Some(Errno::AFNOSUPPORT) => fault.remedy("sudo modprobe af_packet"),
         _ => fault,
     }

@@ -234,7 +234,10 @@ mod tests {
 
         let blocks = blocks(&writer.out);
         let kinds: Vec<u32> = blocks.iter().map(|(kind, _)| *kind).collect();
-        assert_eq!(kinds, [BLOCK_SECTION, BLOCK_INTERFACE, BLOCK_INTERFACE, BLOCK_SECRETS, BLOCK_PACKET, BLOCK_STATISTICS]);
+        assert_eq!(
+            kinds,
+            [BLOCK_SECTION, BLOCK_INTERFACE, BLOCK_INTERFACE, BLOCK_SECRETS, BLOCK_PACKET, BLOCK_STATISTICS]
+        );
         assert_eq!(blocks[1].1[..2], LINKTYPE_RAW.to_le_bytes());
         assert_eq!(blocks[2].1[..2], LINKTYPE_ETHERNET.to_le_bytes());
         assert_eq!(&blocks[3].1[8..28], b"CLIENT_RANDOM 00 11\n");
