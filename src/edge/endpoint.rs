@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use self::in_force::{InForce, Maker};
 use super::clock::Clock;
 use super::hot_loop::{Worker, WorkerHandle};
 use super::plumbing::{self, EndpointDevices};
@@ -34,6 +35,10 @@ use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::path::Link;
 use crate::verdict::Counters;
 
+mod in_force;
+
+pub use in_force::{Reload, Reloaded};
+
 /// How long the control thread waits for a worker.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How often flow-log records are fetched.
@@ -43,6 +48,8 @@ const FLOW_LOG_EVERY: Duration = Duration::from_secs(1);
 pub struct EndpointPlan {
     /// The topology.
     pub topology: Arc<Topology>,
+    /// Its built-in name, or the absolute path of its file.
+    pub origin: String,
     /// Who may sign.
     pub keyring: Keyring,
     /// One pair per worker at least.
@@ -71,9 +78,6 @@ pub struct EndpointPlan {
     pub reload: Reload,
 }
 
-/// Makes a topology out of a `reload` request.
-pub type Reload = Box<dyn Fn(&Value) -> Result<Topology, Fault> + Send>;
-
 impl std::fmt::Debug for EndpointPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EndpointPlan").field("mode", &self.mode).field("workers", &self.workers).finish_non_exhaustive()
@@ -87,7 +91,8 @@ impl std::fmt::Debug for EndpointPlan {
 /// When a policy is faulty, or a device, socket or thread cannot be made.
 pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
     let clock = Clock::start();
-    let snapshot = Arc::new(make_snapshot(1, &plan.topology, &plan.keyring, plan.lenient, &clock)?);
+    let maker = Maker { keyring: plan.keyring.clone(), lenient: plan.lenient, clock };
+    let snapshot = maker.make(1, &plan.topology)?;
     let devices = plumbing::open_endpoint(&plan.topology, plan.mode, plan.workers)?;
     let offloads = devices.vpc.offloads();
     let facts = status::EndpointFacts { mode: plan.mode, offloads, workers: plan.workers, path: plan.path.clone() };
@@ -99,22 +104,19 @@ pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
     let interval = plan.topology.endpoint.settings.flow_log_interval;
     let mut flow_log = FlowLogWriter::new(open_log(&plan.flow_log)?, plan.workers, interval);
 
-    let EndpointPlan { keyring, lenient, socket, reload, access_log, .. } = plan;
+    let EndpointPlan { socket, reload, origin, access_log, .. } = plan;
     let questioned = handles.clone();
     let captured = capture.as_ref().map(CaptureHandle::counter);
-    let mut current = snapshot;
+    let mut in_force = InForce { snapshot, origin, maker, reload };
     control::serve(&socket, move |request| match request["do"].as_str() {
         Some("status") => {
-            let mut answer = status::endpoint(&facts, &current, &questioned, access_log.lost(), PATIENCE);
+            let mut answer = status::endpoint(&facts, &in_force.snapshot, &questioned, access_log.lost(), PATIENCE);
+            answer["topology"] = json!(in_force.origin);
+            answer["lenient"] = json!(in_force.maker.lenient);
             answer["capture"] = json!(captured.as_ref().map(CaptureCounter::read));
             Ok(answer)
         }
-        Some("reload") => {
-            let topology = Arc::new(reload(request)?);
-            current = Arc::new(make_snapshot(current.epoch + 1, &topology, &keyring, lenient, &clock)?);
-            apply(&questioned, &current)?;
-            Ok(json!({ "epoch": current.epoch }))
-        }
+        Some("reload") => in_force.reload(request, &questioned),
         _ => Err(Fault::new("the endpoint does not know this request").remedy("ask for `status` or `reload`")),
     })?;
     std::thread::Builder::new()
@@ -126,21 +128,6 @@ pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
         })
         .or_fault(|| "cannot start the flow log")?;
     Ok(capture)
-}
-
-fn make_snapshot(
-    epoch: u64,
-    topology: &Arc<Topology>,
-    keyring: &Keyring,
-    lenient: bool,
-    clock: &Clock,
-) -> Result<Snapshot, Fault> {
-    let code = |function: usize| crate::onprem::code::summary(&topology.functions[function].code);
-    Snapshot::new(epoch, Arc::clone(topology), keyring.clone(), lenient, clock.now().unix, code).map_err(|faults| {
-        let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        Fault::new(format!("a policy is not valid\n{}", all.join("\n")))
-            .remedy("mend the policy; AWS would refuse it, too")
-    })
 }
 
 fn start_workers(
@@ -251,17 +238,6 @@ fn distribute(devices: EndpointDevices, workers: usize) -> Vec<Vec<(Port, TunQue
         }
     }
     queues
-}
-
-/// Puts a snapshot in force on every worker before anybody is told that it is.
-fn apply(handles: &[WorkerHandle], snapshot: &Arc<Snapshot>) -> Result<(), Fault> {
-    for handle in handles {
-        let snapshot = Arc::clone(snapshot);
-        handle
-            .ask(PATIENCE, move |engine, _| engine.update(&snapshot))
-            .ok_or_else(|| Fault::new("a worker did not take the new configuration in time").remedy("try again"))?;
-    }
-    Ok(())
 }
 
 fn open_log(path: &Path) -> Result<File, Fault> {
