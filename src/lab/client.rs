@@ -131,7 +131,8 @@ pub fn down(directories: &Directories) -> Result<bool, Fault> {
 
 /// The names of the labs that run.
 pub fn running(folders: &Folders) -> Vec<String> {
-    folders.names().into_iter().filter(|name| control::connect(&folders.of(name).control_socket()).is_ok()).collect()
+    let runs = |directories: Directories| control::connect(&directories.control_socket()).is_ok();
+    folders.names().into_iter().filter(|name| folders.of(name).is_ok_and(runs)).collect()
 }
 
 /// The lab that a command means: the named one, else the only one that runs, else the default.

@@ -34,17 +34,30 @@ impl Folders {
     }
 
     /// The folders of the lab `name`.
-    pub fn of(&self, name: &str) -> Directories {
-        Directories { state: self.state.join(name), runtime: self.runtime.join(name) }
+    ///
+    /// # Errors
+    /// When no lab can be called that: names become folders, and parts of messages.
+    pub fn of(&self, name: &str) -> Result<Directories, Fault> {
+        if !is_name(name) {
+            return Err(Fault::new(format!("{name:?} cannot be the name of a lab"))
+                .remedy("use up to 40 lower-case letters, digits and hyphens"));
+        }
+        Ok(Directories { state: self.state.join(name), runtime: self.runtime.join(name) })
     }
 
     /// Names that have a runtime folder: labs that run, or ended without a farewell.
     pub fn names(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(&self.runtime) else { return Vec::new() };
-        let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut names: Vec<String> = names.filter(|name| is_name(name)).collect();
         names.sort();
         names
     }
+}
+
+fn is_name(name: &str) -> bool {
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty() && name.len() <= 40 && name.chars().all(fine)
 }
 
 /// The folders of one lab. The methods name what lies in them.
@@ -88,6 +101,16 @@ impl Directories {
     /// Log of one of the lab's processes: `supervisor`, `endpoint`, `onprem`.
     pub fn log(&self, process: &str) -> PathBuf {
         self.logs().join(process).with_extension("log")
+    }
+
+    /// One JSON line per invocation.
+    pub fn access_log(&self) -> PathBuf {
+        self.logs().join("access.jsonl")
+    }
+
+    /// Flow-log records.
+    pub fn flow_log(&self) -> PathBuf {
+        self.logs().join("flow.log")
     }
 
     /// How the last run went: see [`super::client::LastRun`].
@@ -184,6 +207,15 @@ mod tests {
         assert_eq!(chosen(&[home, ("XDG_STATE_HOME", "/s")]).state, Path::new("/s/vpce"));
         assert_eq!(chosen(&[home, ("XDG_STATE_HOME", "/s"), ("VPCE_STATE", "/v")]).state, Path::new("/v"));
         assert_eq!(chosen(&[home, ("XDG_STATE_HOME", "relative")]).state, Path::new("/home/u/.local/state/vpce"));
+    }
+
+    #[test]
+    fn a_name_that_could_leave_its_folder_is_refused() {
+        let folders = chosen(&[("HOME", "/home/u")]);
+        for name in ["", "..", "a/b", "A", "a b", &"x".repeat(41)] {
+            folders.of(name).expect_err(name);
+        }
+        folders.of("quickstart-2").expect("fine");
     }
 
     #[test]
