@@ -31,7 +31,7 @@ use crate::tcp::{Connection, State};
 use crate::time::Moment;
 
 /// Connections to the function host per worker.
-const CONNECTION_LIMIT: usize = 256;
+pub(super) const CONNECTION_LIMIT: usize = 256;
 /// Invocations that may be out or wait for a connection, per worker.
 const PENDING_LIMIT: usize = 4_096;
 /// How long the host may be silent on TCP's level while a request is out, and during the handshake.

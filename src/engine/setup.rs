@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::authority::EndpointAuthority;
 use super::client::ClientLimits;
-use super::host::{HostPool, PortTable};
+use super::host::{CONNECTION_LIMIT, HostPool, PortTable};
 use super::ready::{Parked, ReadyQueue, Task};
 use super::routes::Routes;
 use super::serve::{Serving, TunnelHost};
@@ -185,7 +185,8 @@ impl Engine {
             vpc_mtu: usize::from(settings.mtu),
             tunnel_mtu: usize::from(tunnel.inner_mtu()),
             buffer: settings.tcp_buffer,
-            limit: settings.flow_limit as usize,
+            // Each flow may have a connection, and they must not take those to the function host.
+            limit: settings.flow_limit as usize + CONNECTION_LIMIT,
             seed: word(8),
         });
         let timers = Timers::default();

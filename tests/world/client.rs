@@ -52,6 +52,8 @@ pub struct Client {
     pub received_total: usize,
     /// The other side's `close_notify` came.
     pub peer_closed: bool,
+    /// The last packet without data.
+    last_bare: Option<Vec<u8>>,
     to_send: Vec<u8>,
 }
 
@@ -89,6 +91,7 @@ impl Client {
             is_mute: false,
             received_total: 0,
             peer_closed: false,
+            last_bare: None,
             to_send: Vec::new(),
         }
     }
@@ -152,6 +155,11 @@ impl Client {
         matches!(self.transport.connection.state(), State::Closed | State::TimeWait)
     }
 
+    /// An acknowledgement of everything so far, as a device hands it over.
+    pub fn acknowledgement(&mut self) -> Vec<u8> {
+        self.last_bare.clone().expect("the connection has acknowledged something")
+    }
+
     /// Takes what TCP has, whatever [`Client::is_stalled`] says.
     pub fn take_received(&mut self) {
         let stalled = std::mem::take(&mut self.is_stalled);
@@ -208,6 +216,10 @@ impl Client {
         }
         while self.transport.stage.poll_egress(&mut self.transport.connection, now, &mut self.transport.out) {
             packets.push(self.transport.framed());
+        }
+        let bare = |packet: &&Vec<u8>| parse(&packet[10..]).is_ok_and(|view| view.meta().payload_len() == 0);
+        if let Some(packet) = packets.iter().rfind(bare) {
+            self.last_bare = Some(packet.clone());
         }
         packets
     }

@@ -320,6 +320,12 @@ impl World {
         self.to_engine.push((port, buffer));
     }
 
+    /// Gives the engine what its tunnel's socket received.
+    pub fn receive_frames(&mut self, payload: &mut [u8], segment_size: usize) {
+        self.engine.begin_turn(self.now);
+        self.engine.handle_frames(payload, segment_size, &mut self.from_engine);
+    }
+
     /// Measures with `read` from now on.
     pub fn measure(&mut self, read: fn() -> usize) {
         self.meter = Meter { read, total: 0 };
