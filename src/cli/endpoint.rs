@@ -63,7 +63,7 @@ fn plan(arguments: &Arguments) -> Result<EndpointPlan, Failure> {
     let log = directories.access_log();
     let access_log = access_log::start(&log)
         .or_fault(|| "cannot open the access log")
-        .map_err(|fault| fault.at(log.display().to_string()))?;
+        .map_err(|fault| fault.at(log.display().to_string()).remedy("move away what is there"))?;
     Ok(EndpointPlan {
         keyring: secrets::keyring(&directories, &topology)?,
         keys: secrets::load_tunnel_keys(&directories)?.for_workers(side.workers()),

@@ -68,9 +68,10 @@ enum Command {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let bare = arguments.len() <= 1;
+    let output = wanted_output(&arguments);
     let parsed = match Arguments::try_parse_from(arguments) {
         Ok(parsed) => parsed,
-        Err(error) => return usage(&error, bare),
+        Err(error) => return usage(&error, bare, output),
     };
     start_logging();
     let output = parsed.output;
@@ -89,12 +90,25 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// How errors are to be written when the arguments are not understood, as far as they tell.
+fn wanted_output(arguments: &[OsString]) -> Output {
+    let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).take_while(|word| word != "--").collect();
+    let joined = words.iter().any(|word| word == "-ojson" || word == "-o=json" || word == "--output=json");
+    let apart = words.windows(2).any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json");
+    if joined || apart { Output::Json } else { Output::Text }
+}
+
 /// Help and version are data; a wrong word is an error. The bare program's name asks for help.
-fn usage(error: &clap::Error, bare: bool) -> ExitCode {
+fn usage(error: &clap::Error, bare: bool, output: Output) -> ExitCode {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if bare && error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         output::print(&error.render().to_string());
         return ExitCode::SUCCESS;
+    }
+    if output == Output::Json && !asked {
+        let text = error.render().to_string();
+        let what = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ").trim();
+        return Failure::usage(Fault::new(what).remedy("try `--help`")).report(output);
     }
     // Nobody is left to tell if this cannot be written.
     _ = error.print();

@@ -247,7 +247,7 @@ fn open_log(path: &Path) -> Result<File, Fault> {
         .append(true)
         .open(path)
         .or_fault(|| "cannot open the flow log")
-        .map_err(|fault| fault.at(path.display().to_string()))
+        .map_err(|fault| fault.at(path.display().to_string()).remedy("move away what is there"))
 }
 
 /// Writes flow-log records as they are complete. Returns only when the log cannot be written.

@@ -165,23 +165,18 @@ impl Directories {
 /// When it cannot be made or is not ours.
 pub fn create_private(folder: &Path) -> Result<(), Fault> {
     let place = || folder.display().to_string();
-    if let Some(parent) = folder.parent() {
-        std::fs::create_dir_all(parent).or_fault(|| "cannot make a folder").map_err(|fault| fault.at(place()))?;
-    }
-    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+    let remedy = "set VPCE_STATE and XDG_RUNTIME_DIR to folders that you may write to";
+    let parent = folder.parent().map_or(Ok(()), std::fs::create_dir_all);
+    match parent.and_then(|()| std::fs::DirBuilder::new().mode(0o700).create(folder)) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(error) => {
-            return Err(Fault::new(format!("cannot make a folder: {error}"))
-                .at(place())
-                .remedy("set VPCE_STATE and XDG_RUNTIME_DIR to folders you may write to"));
+            return Err(Fault::new(format!("cannot make a folder: {error}")).at(place()).remedy(remedy));
         }
     }
     let metadata = std::fs::symlink_metadata(folder).or_fault(|| "cannot look at a folder")?;
     if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(Fault::new("this is not a folder of yours")
-            .at(place())
-            .remedy("remove it, or set XDG_RUNTIME_DIR"));
+        return Err(Fault::new("this is not a folder of yours").at(place()).remedy(remedy));
     }
     if metadata.mode() & 0o077 != 0 {
         std::fs::set_permissions(folder, PermissionsExt::from_mode(0o700))

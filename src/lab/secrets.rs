@@ -120,11 +120,14 @@ pub fn keyring(directories: &Directories, topology: &Topology) -> Result<Keyring
 /// When it cannot be read, made or written.
 pub fn certificate_authority(directories: &Directories, now: UnixTime) -> Result<LabCa, Fault> {
     let (certificate, key) = (directories.ca_certificate(), directories.ca_key());
-    let damaged =
-        |fault: Fault| fault.at(key.display().to_string()).remedy("delete ca.pem and ca.key to make a new one");
+    let damaged = |fault: Fault| {
+        let remedy = format!("rm '{}' '{}'  (a new one is then made)", certificate.display(), key.display());
+        fault.at(directories.state.display().to_string()).remedy(remedy)
+    };
     if certificate.exists() && key.exists() {
-        let key_pem = Zeroizing::new(read(&key)?);
-        return LabCa::from_pem(read(&certificate)?, &key_pem).or_fault(|| "cannot use the lab's CA").map_err(damaged);
+        let key_pem = Zeroizing::new(read(&key).map_err(damaged)?);
+        let certificate_pem = read(&certificate).map_err(damaged)?;
+        return LabCa::from_pem(certificate_pem, &key_pem).or_fault(|| "cannot use the lab's CA").map_err(damaged);
     }
     let ca = LabCa::generate(now).or_fault(|| "cannot make a certificate authority")?;
     write_secret(&key, &Zeroizing::new(ca.key_pem()))?;

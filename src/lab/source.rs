@@ -51,7 +51,8 @@ pub fn load(word: &str, lenient: bool) -> Result<Source, SourceError> {
             let (origin, text) = read_topology(word).map_err(|fault| {
                 let built_in = config::BUILTIN_NAMES.join(", ");
                 let remedy = format!("name a TOML file, or a built-in topology: {built_in}");
-                SourceError::Unreadable(fault.at(word).remedy(remedy))
+                let place = if word.is_empty() { "an empty name" } else { word };
+                SourceError::Unreadable(fault.at(place).remedy(remedy))
             })?;
             let checked = config::check(&text, word, &|path| read(path));
             (origin, text, checked)
@@ -93,7 +94,17 @@ fn policy_faults(topology: &Topology, origin: &str, text: &str, lenient: bool) -
         .chain(functions.map(|policy| (PolicyKind::Resource, policy)));
     let mut texts: Vec<Faults> = Vec::new();
     for (kind, policy) in documents {
-        let Err(found) = Policy::parse_with(kind, &policy.text, ParseOptions { lenient }) else { continue };
+        let parse =
+            |lenient| Policy::parse_with(kind, &policy.text, ParseOptions { lenient }).err().unwrap_or_default();
+        let mut found = parse(lenient);
+        if found.is_empty() {
+            continue;
+        }
+        let grave = if lenient { Vec::new() } else { parse(true) };
+        for fault in found.iter_mut().filter(|fault| !lenient && !grave.contains(fault)) {
+            let help = fault.help.take().map_or_else(String::new, |help| format!("{help} "));
+            fault.help = Some(help + "(`--lenient` accepts it)");
+        }
         let faults = placed(policy, found, origin, text);
         // What several name is told once, and everything of one file together.
         match texts.iter_mut().find(|known| known.origin == faults.origin) {
@@ -191,12 +202,13 @@ mod tests {
     fn the_policy_as_printed_is_refused_where_the_quote_is_wrong_and_mended_but_bare_only_if_lenient() {
         let (folder, path) = folder(WITH_POLICY_FILE, PRINTED);
         let shown = load(&path, true).expect_err("not even lenient").to_string();
-        assert!(shown.contains("policy.json:10:78:") && shown.contains("U+201D"), "{shown}");
+        assert!(shown.contains("policy.json:10:77:") && shown.contains("U+201D"), "{shown}");
 
         std::fs::write(folder.path().join("policy.json"), PRINTED.replace('\u{201d}', "\"")).expect("mended");
         let shown = load(&path, false).expect_err("a bare principal").to_string();
         assert!(shown.contains("policy.json:4:26:"), "{shown}");
-        assert!(shown.contains(r#"{ "AWS": "arn:aws:iam::123412341234:user/MyUser" }"#), "{shown}");
+        assert!(shown.contains(r#"{"AWS": "arn:aws:iam::123412341234:user/MyUser"}"#), "{shown}");
+        assert!(shown.ends_with("(`--lenient` accepts it)"), "{shown}");
         load(&path, true).expect("lenient");
     }
 

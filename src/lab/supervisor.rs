@@ -118,7 +118,8 @@ pub fn run(directories: Directories, readiness: Readiness, lifeline: Option<Owne
         Err(fault) => fault.what.clone(),
     };
     tracing::info!(reason, "the lab ends");
-    LastRun { started, ended: Some(now()), reason: Some(reason) }.write(&directories)?;
+    let topology = LastRun::read(&directories).and_then(|begun| begun.topology);
+    LastRun { topology, started, ended: Some(now()), reason: Some(reason) }.write(&directories)?;
     if let Err(error) = std::fs::remove_dir_all(&directories.runtime) {
         tracing::warn!(%error, "cannot remove the runtime folder");
     }

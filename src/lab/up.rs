@@ -142,22 +142,35 @@ pub fn up_with_progress(
     std::fs::write(directories.plan(), plan).or_fault(|| "cannot write the lab's plan")?;
     secrets::create(&directories, &topology)?;
     host_files::write(&directories, &topology)?;
-    client::LastRun { started: client::now(), ended: None, reason: None }.write(&directories)?;
+    let topology = Some(source.origin.clone());
+    client::LastRun { topology, started: client::now(), ended: None, reason: None }.write(&directories)?;
     start(&directories, name, lock, wishes.owned, progress)
 }
 
+/// How long another lab of the same name may be about to run or about to be gone.
+const BETWEEN: Duration = Duration::from_secs(5);
+
+/// Locks the runtime folder, unless a lab runs there that is not to be replaced. One that was just killed is waited for:
+/// its lock is held until the kernel has ended its last process.
 fn acquire(directories: &Directories, name: &str, replace: bool) -> Result<File, UpError> {
-    for _ in 0..2 {
+    const STEP: Duration = Duration::from_millis(10);
+    let mut waited = Duration::ZERO;
+    while waited < BETWEEN {
         if let Some(lock) = try_lock(directories)? {
             return Ok(lock);
         }
-        if !replace {
+        let is_running = client::Supervisor::find(directories).is_some();
+        if is_running && !replace {
             let fault = Fault::new(format!("the lab {name} is already running"))
                 .remedy("`vpce lab up --replace` starts it afresh, `vpce lab down` ends it");
             return Err(UpError::Running(fault));
         }
-        client::down(directories)?;
-        directories.create()?;
+        if is_running {
+            client::down(directories)?;
+            directories.create()?;
+        }
+        std::thread::sleep(STEP);
+        waited += STEP;
     }
     Err(Fault::new(format!("the lab {name} is being started by somebody else")).remedy("try again").into())
 }

@@ -58,6 +58,10 @@ fn text(status: &Value) -> String {
     for rows in [processes(status), enforcement(status), path(endpoint), load(endpoint), functions(onprem)] {
         text.push_str(&section(rows));
     }
+    let python = &onprem["function_host"]["python"];
+    if python["state"] == "missing" {
+        text.push_str(&format!("\n  functions in Python do not run: {}\n", word(&python["reason"])));
+    }
     let denials = denials(endpoint);
     if !denials.is_empty() {
         text.push_str(&format!("\n{denials}"));

@@ -69,7 +69,9 @@ pub(super) fn spawn(
 /// Opens a process's log, emptied: it tells about this run.
 pub(in crate::lab) fn open_log(directories: &Directories, name: &str) -> Result<File, Fault> {
     let path = directories.log(name);
-    File::create(&path).or_fault(|| "cannot write a log").map_err(|fault| fault.at(path.display().to_string()))
+    File::create(&path).or_fault(|| "cannot write a log").map_err(|fault| {
+        fault.at(path.display().to_string()).remedy("move away what is there, or set VPCE_STATE to another folder")
+    })
 }
 
 pub(super) async fn wait_until_ready(name: &str, report: OwnedFd) -> Result<(), Fault> {
