@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::{Request, Response};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -165,14 +165,14 @@ fn reason(error: &hyper::Error) -> Option<Reason> {
     }
 }
 
-/// hyper's service: the handler, with the request counted as open while it runs.
+/// hyper's service: the handler, with the request counted as open until the last of its answer was taken.
 struct Serve<B> {
     handler: Handler<B>,
     activity: Rc<Activity>,
 }
 
-impl<B: 'static> Service<Request<Incoming>> for Serve<B> {
-    type Response = Response<B>;
+impl<B: Body<Data = Bytes> + 'static> Service<Request<Incoming>> for Serve<B> {
+    type Response = Response<OpenBody<B>>;
     type Error = Infallible;
     type Future = Serving<B>;
 
@@ -189,13 +189,36 @@ struct Serving<B> {
 }
 
 impl<B> Future for Serving<B> {
-    type Output = Result<Response<B>, Infallible>;
+    type Output = Result<Response<OpenBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let response = std::task::ready!(this.answer.as_mut().poll(cx));
-        this.open = None;
-        Poll::Ready(Ok(response))
+        let open = this.open.take();
+        Poll::Ready(Ok(response.map(|body| OpenBody { body: Box::pin(body), _open: open })))
+    }
+}
+
+/// An answer's body, whose request is open until hyper drops it: a stream may pause for longer than a connection may idle.
+struct OpenBody<B> {
+    body: Pin<Box<B>>,
+    _open: Option<OpenRequest>,
+}
+
+impl<B: Body<Data = Bytes>> Body for OpenBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        self.get_mut().body.as_mut().poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -232,5 +255,39 @@ impl Streams {
 impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         self.0.borrow_mut().push(Box::pin(stream));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::Full;
+
+    use super::*;
+    use crate::time::Moment;
+
+    #[test]
+    fn a_request_is_open_until_the_last_of_its_answer_was_taken() {
+        let limits = Limits {
+            head: 1 << 20,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+        };
+        let activity = Rc::new(Activity::new(Moment::default()));
+        let answer: Answer<Full<Bytes>> = Box::pin(async { Response::new(Full::new(Bytes::from_static(b"part"))) });
+        let mut serving = Serving { answer, open: Some(OpenRequest::new(&activity)) };
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let Poll::Ready(Ok(response)) = Pin::new(&mut serving).poll(&mut cx) else { panic!("the handler is done") };
+        drop(serving);
+        assert_eq!(activity.deadline(Alpn::Http1, &limits), None, "a stream may pause");
+        let mut body = response.into_body();
+        assert!(matches!(Pin::new(&mut body).poll_frame(&mut cx), Poll::Ready(Some(Ok(_)))));
+        drop(body);
+        assert_eq!(
+            activity.deadline(Alpn::Http1, &limits),
+            Some((Moment::from_millis(60_000), Reason::HttpIdleTimeout))
+        );
     }
 }
