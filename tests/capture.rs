@@ -8,7 +8,7 @@
     reason = "a test uses sockets and threads, and fails loudly"
 )]
 
-mod support;
+mod namespace;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -17,14 +17,16 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use namespace::inside_namespaces;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion, version};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
-use support::inside_namespaces;
 use vpce::edge::namespace::NetworkNamespace;
 use vpce::edge::netlink::{Netlink, VethEnd, Via};
 use vpce::edge::tun::{self, HEADER_LEN, TunMode, TunQueue};
+use vpce::edge::udp::{Sent, TunnelSocket};
 use vpce::observe::capture::Capture;
+use vpce::packet::{self, checksum::verify_transport};
 use vpce::time::UnixTime;
 use vpce::tls::{LabCa, ServerSetup, Session, provider};
 
@@ -70,6 +72,32 @@ fn what_crosses_a_tun_device_is_there_in_both_directions_and_in_full() {
 }
 
 #[test]
+fn a_udp_super_segment_is_written_as_its_datagrams() {
+    inside_namespaces("a_udp_super_segment_is_written_as_its_datagrams", || {
+        let there = NetworkNamespace::create().unwrap();
+        NetworkNamespace::create().unwrap();
+        connect(&there);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.pcapng");
+        let capture = Capture::create(&file).unwrap().start(&["outside"]).unwrap();
+        let socket = TunnelSocket::open((HERE, 4500).into(), (THERE, 4500).into()).unwrap();
+        let frames: Vec<u8> = (0..250).collect();
+        assert!(matches!(socket.send(&frames, 100), Sent::Bytes(250)));
+        drop(capture);
+        let capture = parse(&file);
+        let datagrams = capture.packets().filter_map(|packet| {
+            let view = packet::parse(packet.bytes.get(14..)?).ok()?;
+            (view.tuple().dst_port == 4500).then_some(view)
+        });
+        let payloads: Vec<&[u8]> = datagrams
+            .inspect(|datagram| assert!(verify_transport(datagram.bytes(), datagram), "its checksum is complete"))
+            .map(|datagram| datagram.payload())
+            .collect();
+        assert_eq!(payloads, [&frames[..100], &frames[100..200], &frames[200..]]);
+    });
+}
+
+#[test]
 fn packets_that_find_no_room_are_counted_in_the_file() {
     inside_namespaces("packets_that_find_no_room_are_counted_in_the_file", || {
         NetworkNamespace::create().unwrap();
@@ -81,7 +109,7 @@ fn packets_that_find_no_room_are_counted_in_the_file() {
         let held = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
         let capture = Capture::create(&pipe).unwrap().start(&["eni0"]).unwrap();
         let client = UdpSocket::bind((HERE, 5000)).unwrap();
-        let sent = 4000;
+        let sent = 2000;
         for _ in 0..sent {
             client.send_to(&[7; 60_000], (ENI, 53)).unwrap();
         }

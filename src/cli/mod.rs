@@ -6,12 +6,14 @@
 #![expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
 
 mod check;
+mod demo;
 mod doctor;
 mod endpoint;
 mod faults;
 mod lab;
 mod onprem;
 mod output;
+mod probe;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -31,6 +33,7 @@ use crate::lab::{Directories, Folders};
 
 const EXAMPLES: &str = "\
 Examples:
+  vpce demo                                      the whole story once
   vpce doctor                                    what this machine offers
   vpce lab up                                    the quickstart lab, in the background
   vpce lab exec app -- aws lambda invoke --function-name hello /dev/stdout
@@ -51,11 +54,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
     Lab(lab::Arguments),
     Endpoint(endpoint::Arguments),
     Onprem(onprem::Arguments),
     Check(check::Arguments),
     Doctor(doctor::Arguments),
+    #[command(hide = true)]
+    Probe(probe::Arguments),
 }
 
 /// Runs the program with these arguments, its own name first.
@@ -70,11 +76,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     start_logging();
     let output = parsed.output;
     let result = match parsed.command {
+        Command::Demo(arguments) => demo::run(&arguments, output),
         Command::Lab(arguments) => lab::run(arguments, output),
         Command::Endpoint(arguments) => endpoint::run(&arguments),
         Command::Onprem(arguments) => onprem::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, output),
         Command::Doctor(arguments) => doctor::run(&arguments, output),
+        Command::Probe(arguments) => probe::run(&arguments),
     };
     match result {
         Ok(code) => code,

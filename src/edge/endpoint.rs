@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::in_force::{InForce, Maker};
 use super::clock::Clock;
@@ -25,7 +25,7 @@ use super::{Fault, OrFault, control};
 use crate::config::{PathProfile, Topology};
 use crate::engine::{Engine, EngineSetup, Port, Snapshot};
 use crate::observe::access_log::AccessSender;
-use crate::observe::capture::{Capture, CaptureCounter, CaptureHandle};
+use crate::observe::capture::{Capture, CaptureHandle};
 use crate::observe::flow_log::FlowLogWriter;
 use crate::observe::status;
 use crate::sigv4::Keyring;
@@ -113,11 +113,12 @@ pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
             let mut answer = status::endpoint(&facts, &in_force.snapshot, &questioned, access_log.lost(), PATIENCE);
             answer["topology"] = json!(in_force.origin);
             answer["lenient"] = json!(in_force.maker.lenient);
-            answer["capture"] = json!(captured.as_ref().map(CaptureCounter::read));
+            answer["capture"] = status::capture(captured.as_ref());
             Ok(answer)
         }
         Some("reload") => in_force.reload(request, &questioned),
-        _ => Err(Fault::new("the endpoint does not know this request").remedy("ask for `status` or `reload`")),
+        Some("flow") => Ok(json!({ "rule": rule_of(&questioned, request) })),
+        _ => Err(Fault::new("the endpoint does not know this request").remedy("ask for `status`, `flow` or `reload`")),
     })?;
     std::thread::Builder::new()
         .name("flow-log".to_owned())
@@ -238,6 +239,13 @@ fn distribute(devices: EndpointDevices, workers: usize) -> Vec<Vec<(Port, TunQue
         }
     }
     queues
+}
+
+/// The rule that let a connection in, from whichever worker has it.
+fn rule_of(handles: &[WorkerHandle], request: &Value) -> Option<String> {
+    let address = |key: &str| request[key].as_str()?.parse::<SocketAddr>().ok();
+    let (client, endpoint) = (address("client")?, address("endpoint")?);
+    handles.iter().find_map(|handle| handle.ask(PATIENCE, move |engine, _| engine.rule_of(client, endpoint)).flatten())
 }
 
 fn open_log(path: &Path) -> Result<File, Fault> {

@@ -22,5 +22,6 @@ pub mod readable;
 pub mod clock;
 pub mod hot_loop;
 pub mod endpoint;
+pub mod probe;
 
 pub use fault::{Fault, OrFault};

@@ -4,9 +4,10 @@
 //! own way changes. A copy that finds the socket's buffer full is lost and counted; the packet itself is not.
 //!
 //! A TUN device has no link header (`ARPHRD_NONE`): its packets begin with an IP header, as a veth's begin with an
-//! Ethernet header. What is seen is what the kernel sees: on a device with offloads that is super-segments, with
-//! checksums which are not computed yet.
+//! Ethernet header. What is seen is what the kernel sees: where a device or its peer takes offloads, that is
+//! super-segments, with checksums which are not computed yet. Each comes with the virtio-net header that says so.
 
+use std::cell::Cell;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -18,9 +19,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, sockopt};
 
 use super::udp::{last_errno, set_option};
 use super::{Fault, OrFault};
+use crate::packet::{VIRTIO_HEADER_LEN, VirtioHeader};
 use crate::time::UnixTime;
 
-/// What is asked for as the kernel's buffer, bytes. Every super-segment of 64 KB counts in full.
+/// What is asked for as the kernel's buffer, bytes. Every super-segment of 64 KB counts in full. Without CAP_NET_ADMIN over
+/// the whole machine `net.core.rmem_max` is the limit: 4 MB on new kernels, 208 KB on old ones.
 const KERNEL_BUFFER: usize = 32 << 20;
 
 /// A buffer of this size holds whatever one receive gives, unless somebody raised the device's `gso_max_size`.
@@ -33,6 +36,16 @@ pub enum LinkLayer {
     None,
     /// An Ethernet header.
     Ethernet,
+}
+
+impl LinkLayer {
+    /// Bytes before the IP header.
+    pub const fn header_len(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Ethernet => 14,
+        }
+    }
 }
 
 /// Which way a packet went.
@@ -55,6 +68,8 @@ pub struct Received {
     pub at: UnixTime,
     /// Which way.
     pub way: Way,
+    /// What is still to be done to it. `csum_start` counts from the first byte, the link header's if there is one.
+    pub offload: VirtioHeader,
 }
 
 /// Packets since the socket was opened or last asked.
@@ -71,6 +86,8 @@ pub struct Seen {
 pub struct PacketSocket {
     fd: OwnedFd,
     link_layer: LinkLayer,
+    /// Whether packets come with a virtio-net header.
+    described: Cell<bool>,
 }
 
 impl PacketSocket {
@@ -89,6 +106,7 @@ impl PacketSocket {
                 sockopt::set_socket_recv_buffer_size(&fd, KERNEL_BUFFER)?;
             }
             set_option(&fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
+            set_option(&fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)?;
             bind(&fd, index)?;
             io::Result::Ok(fd)
         };
@@ -100,7 +118,7 @@ impl PacketSocket {
             libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => LinkLayer::Ethernet,
             other => return Err(Fault::new(format!("cannot capture link layer type {other}")).at(place())),
         };
-        Ok(Self { fd, link_layer })
+        Ok(Self { fd, link_layer, described: Cell::new(true) })
     }
 
     /// What its packets begin with.
@@ -111,34 +129,45 @@ impl PacketSocket {
     /// Receives the next copy into `buffer`; `None` when there is none. Give it [`RECEIVE_BUFFER`] bytes.
     ///
     /// # Errors
-    /// `ENETDOWN`, once, when the interface goes down or away; else what `recvmsg(2)` says.
+    /// `ENETDOWN`, once, when the interface goes down or away; `EINVAL`, once, when a packet was lost because the kernel
+    /// cannot describe its offloads (UDP super-segments before Linux 6.2); else what `recvmsg(2)` says.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+        let mut description = [0; VIRTIO_HEADER_LEN];
+        let header_len = if self.described.get() { VIRTIO_HEADER_LEN } else { 0 };
         let mut control = Control([0; CONTROL_LEN]);
-        let mut slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let mut slices = [
+            libc::iovec { iov_base: description.as_mut_ptr().cast(), iov_len: header_len },
+            libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() },
+        ];
         // SAFETY: zeros are valid for both: integers, and pointers that may be null.
         let (mut address, mut message): (libc::sockaddr_ll, libc::msghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
         message.msg_name = (&raw mut address).cast();
         message.msg_namelen = ADDRESS_LEN;
-        message.msg_iov = &raw mut slice;
-        message.msg_iovlen = 1;
+        message.msg_iov = slices.as_mut_ptr();
+        message.msg_iovlen = slices.len() as _;
         message.msg_control = control.0.as_mut_ptr().cast();
         message.msg_controllen = CONTROL_LEN as _;
         let wire_len = loop {
-            // SAFETY: `message` points to `address`, to `slice`, which points to `buffer`, and to `control`; all outlive
-            // the call, are ours to write, and are as long as declared.
+            // SAFETY: `message` points to `address`, to `slices`, which point to `description` and `buffer`, and to
+            // `control`; all outlive the call, are ours to write, and are as long as declared.
             let received = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut message, libc::MSG_TRUNC) };
             match usize::try_from(received) {
-                Ok(len) => break len,
+                Ok(len) => break len.saturating_sub(header_len),
                 Err(_) => match last_errno() {
                     Errno::INTR => {}
                     Errno::AGAIN => return Ok(None),
+                    Errno::INVAL if self.described.replace(false) => {
+                        set_option(&self.fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 0)?;
+                        return Err(Errno::INVAL.into());
+                    }
                     errno => return Err(errno.into()),
                 },
             }
         };
         let way = if address.sll_pkttype == libc::PACKET_OUTGOING { Way::ToDevice } else { Way::FromDevice };
         let at = timestamp(&message).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Some(Received { len: wire_len.min(buffer.len()), wire_len, at, way }))
+        let offload = VirtioHeader::parse(&description).map(|(header, _)| header).unwrap_or_default();
+        Ok(Some(Received { len: wire_len.min(buffer.len()), wire_len, at, way, offload }))
     }
 
     /// How many packets crossed the interface and how many copies were lost since this was last asked.

@@ -10,8 +10,8 @@ use crate::dns::View;
 /// What a destination address belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Destination {
-    /// One of the endpoint's enis.
-    Eni,
+    /// The endpoint's eni of this index.
+    Eni(usize),
     /// The resolver, which answers in this view.
     Resolver(View),
     /// The Lambda service's own address inside the tunnel: answers of the function host.
@@ -72,8 +72,8 @@ impl Routes {
 
     #[inline]
     pub(super) fn destination(&self, address: IpAddr) -> Destination {
-        if self.eni_of(address).is_some() {
-            return Destination::Eni;
+        if let Some(eni) = self.eni_of(address) {
+            return Destination::Eni(eni);
         }
         match address {
             IpAddr::V4(a) if a == self.service => Destination::Service,

@@ -1,5 +1,6 @@
 //! A request's way to the function host and back: the Lambda API over what the engine has.
 
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use http::{HeaderMap, HeaderValue, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
@@ -23,6 +25,7 @@ use crate::lambda::{
 };
 use crate::tcp::{Connection, Leg, TcpStage};
 use crate::time::{Moment, Now, TurnClock};
+use crate::verdict::{Counters, Event};
 
 /// Bodies of answers.
 pub(super) type ServiceBody = ResponseBody;
@@ -38,6 +41,8 @@ pub(super) struct Serving {
     routes: Routes,
     inside: IpAddr,
     host: SocketAddr,
+    counters: Arc<Counters>,
+    stamp: Rc<Stamp>,
 }
 
 impl Serving {
@@ -48,8 +53,10 @@ impl Serving {
         inside: IpAddr,
         host: SocketAddr,
     ) -> Self {
-        let clock = Rc::clone(&parts.clock);
+        let (clock, counters) = (Rc::clone(&parts.clock), Arc::clone(&parts.counters));
+        let stamp = Rc::new(Stamp { clock: Rc::clone(&clock), date: RefCell::default() });
         Self {
+            stamp,
             service: Rc::new(Service::new(parts)),
             clock,
             events: FuturesUnordered::new(),
@@ -57,6 +64,7 @@ impl Serving {
             routes,
             inside,
             host,
+            counters,
         }
     }
 
@@ -74,10 +82,16 @@ impl Serving {
     pub(super) fn handler(&self, client: SocketAddr, endpoint: SocketAddr) -> Handler<ServiceBody> {
         let eni = self.routes.eni_of(endpoint.ip()).unwrap_or(0);
         let connection = Rc::new(ConnectionInfo { client, endpoint, eni, is_secure: true });
-        let service = Rc::clone(&self.service);
+        let (service, counters, stamp) = (Rc::clone(&self.service), Arc::clone(&self.counters), Rc::clone(&self.stamp));
         Rc::new(move |request| {
-            let (service, connection) = (Rc::clone(&service), Rc::clone(&connection));
-            Box::pin(async move { service.handle(&connection, request).await })
+            counters.count(Event::HttpRequest);
+            let (service, stamp, connection) = (Rc::clone(&service), Rc::clone(&stamp), Rc::clone(&connection));
+            let persists = keeps_alive(request.version(), request.headers());
+            Box::pin(async move {
+                let mut response = service.handle(&connection, request).await;
+                stamp.put_on(response.headers_mut(), persists);
+                response
+            })
         })
     }
 
@@ -120,6 +134,36 @@ impl Serving {
     }
 }
 
+/// The headers of every answer that are the connection's business, not the API's. SDKs set their clocks by `Date`.
+struct Stamp {
+    clock: Rc<TurnClock>,
+    /// A second and how it is written: most answers share it with the one before.
+    date: RefCell<(u64, Option<HeaderValue>)>,
+}
+
+impl Stamp {
+    fn put_on(&self, headers: &mut HeaderMap, persists: bool) {
+        let unix = self.clock.now().unix;
+        let mut date = self.date.borrow_mut();
+        if date.0 != unix.secs() || date.1.is_none() {
+            *date = (unix.secs(), HeaderValue::try_from(unix.to_http_date()).ok());
+        }
+        if let Some(value) = &date.1 {
+            headers.insert(header::DATE, value.clone());
+        }
+        if persists {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+        }
+    }
+}
+
+/// Whether an HTTP/1.1 connection stays open after this request; HTTP/2 has no such header (RFC 9113 §8.2.2).
+fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
+    let options = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let mut options = options.flat_map(|value| value.split(','));
+    version == Version::HTTP_11 && !options.any(|option| option.trim().eq_ignore_ascii_case("close"))
+}
+
 /// The function host behind the tunnel.
 pub(super) struct TunnelHost {
     pool: HostPool,
@@ -135,7 +179,7 @@ impl TunnelHost {
 
 impl FunctionHost for TunnelHost {
     async fn invoke(&self, request: HostRequest) -> Result<HostResponse, HostError> {
-        let http = request.to_http(&self.authority).map(Full::new);
+        let http = || request.to_http(&self.authority).map(Full::new);
         let response = self.pool.send(http, request.give_up).await.map_err(host_error)?;
         let (head, incoming) = response.into_parts();
         let body = TimedBody { incoming, deadline: Box::pin(self.timers.at(request.give_up)) };

@@ -11,7 +11,7 @@ use slab::Slab;
 use super::authority::EndpointAuthority;
 use super::client::ClientLimits;
 use super::host::{HostPool, PortTable};
-use super::ready::{ReadyQueue, Task};
+use super::ready::{Parked, ReadyQueue, Task};
 use super::routes::Routes;
 use super::serve::{Serving, TunnelHost};
 use super::timers::Timers;
@@ -222,7 +222,7 @@ impl Engine {
             wheel: TimerWheel::with_capacity(1_024),
             ready,
             tunnel,
-            tunnel_waiters: Vec::new(),
+            tunnel_waiters: Parked::default(),
             resolver: Resolver::new(&topology),
             serving,
             current,

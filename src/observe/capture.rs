@@ -1,8 +1,9 @@
 //! Captures: what crosses the endpoint's interfaces, with the secrets of its TLS sessions, in one pcapng file.
 //!
-//! One thread reads the kernel's copies ([`crate::edge::packet_socket`]) and writes them in the order of their times. Nobody waits for
-//! it: a copy that finds its buffer full is lost, counted, and told in the file (interface statistics). Without a
-//! capture none of this exists; with one, workers only put a line per TLS secret into a bounded queue.
+//! One thread reads the kernel's copies ([`PacketSocket`]) and writes them in the order of their times. Nobody waits for
+//! it: a copy that finds its buffer full is lost, counted, and told in the file (interface statistics); a larger
+//! `net.core.rmem_max` makes that rarer. Without a capture none of this exists; with one, workers only put a line per TLS
+//! secret into a bounded queue.
 //!
 //! A secret stands in the file before the packets that need it. rustls reports it before the first record that it
 //! protects leaves; this thread looks for secrets after it has received a packet and before it writes it.
@@ -14,6 +15,9 @@
 //! - A TUN device with offloads carries super-segments of up to 64 KB, larger than any MTU, in both directions.
 //! - Their checksums are partial: the sum over the pseudo-header, which a real device would complete. Wireshark checks
 //!   none unless it is told to.
+//! - UDP super-segments, which carry the tunnel's frames on the outside link, are written as the datagrams that they stand
+//!   for, with one time and complete checksums: a reader could not tell where the next frame begins. Before Linux 6.2 the
+//!   kernel cannot tell either, and they stand there whole.
 //! - Packets that security groups drop are there: the copy is made before the endpoint sees them. The access and flow
 //!   logs tell what became of them.
 //! - Inner packets of the tunnel cross no interface of the kernel; on the outside link they are ESP in UDP.
@@ -96,7 +100,7 @@ impl Capture {
         let stop = Arc::new(stop);
         let counts = Arc::new(SharedCounts::default());
         let recorder = Recorder::new(self.out, sources, self.secrets, Arc::clone(&counts), Arc::clone(&stop));
-        let place = self.place;
+        let (place, file) = (self.place.clone(), self.place.into());
         let thread = std::thread::Builder::new()
             .name("capture".to_owned())
             .spawn(move || {
@@ -105,14 +109,18 @@ impl Capture {
                 }
             })
             .or_fault(|| "cannot start the capture's thread")?;
-        Ok(CaptureHandle { counter: CaptureCounter { counts, key_log: self.key_log }, stop, thread: Some(thread) })
+        Ok(CaptureHandle {
+            counter: CaptureCounter { file, counts, key_log: self.key_log },
+            stop,
+            thread: Some(thread),
+        })
     }
 }
 
 /// What a capture has done so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CaptureCounts {
-    /// Packets in the file.
+    /// Packets in the file, a super-segment being one.
     pub packets: u64,
     /// Packets that crossed an interface and are not in the file, because the writer was behind.
     pub lost_packets: u64,
@@ -132,11 +140,17 @@ struct SharedCounts {
 /// Tells what a capture has done, also after its end.
 #[derive(Clone, Debug)]
 pub struct CaptureCounter {
+    file: Arc<str>,
     counts: Arc<SharedCounts>,
     key_log: Arc<SecretSender>,
 }
 
 impl CaptureCounter {
+    /// The file it writes.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// What it has done so far. Losses are learnt whenever the writer has caught up.
     pub fn read(&self) -> CaptureCounts {
         CaptureCounts {
@@ -179,7 +193,7 @@ impl CaptureHandle {
         }
         let counts = self.counter.read();
         if counts.lost_packets > 0 || counts.lost_secrets > 0 {
-            tracing::warn!(?counts, "the capture is not complete");
+            tracing::warn!(?counts, "the capture is not complete; a larger net.core.rmem_max may help");
         }
     }
 }

@@ -330,7 +330,7 @@ impl Run {
 }
 
 impl FunctionError {
-    /// What Lambda answers when the environment, not the function, ended the invocation (facts 4.3).
+    /// What Lambda answers when the environment, not the function, ended the invocation (`docs/fidelity.md#function-errors`).
     fn of_platform(fault: Fault, request_id: &str, timeout: Duration) -> Self {
         let (error_type, what, status) = match fault {
             Fault::TimedOut => {

@@ -67,6 +67,11 @@ fn text(status: &Value) -> String {
         text.push_str(&format!("\n{denials}"));
     }
     text.push_str(&section(counters(status)));
+    let capture = &endpoint["capture"];
+    if !capture.is_null() {
+        let [file, packets, lost] = ["file", "packets", "lost_packets"].map(|key| word(&capture[key]));
+        text.push_str(&format!("\ncapture: {file}, {packets} packets, {lost} lost\n"));
+    }
     text.push_str(&format!("\nlogs: {}/logs (vpce lab logs)\n", word(&status["state_folder"])));
     text
 }

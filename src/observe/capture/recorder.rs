@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use super::SharedCounts;
 use crate::edge::packet_socket::{LinkLayer, PacketSocket, RECEIVE_BUFFER, Received, Way};
 use crate::observe::pcapng::{Direction, LinkType, PcapngWriter};
+use crate::packet::{self, GsoType, Segmenter, VirtioHeader};
 use crate::time::UnixTime;
 
 /// Packets that are still written after the end was asked for: what the sockets may have held then.
@@ -49,11 +50,30 @@ impl Source {
     fn fill(&mut self) {
         if self.pending.is_none() {
             self.pending = self.socket.recv(&mut self.buffer).unwrap_or_else(|error| {
-                // Nothing more comes until the interface is up again; the others go on.
+                // It is down, or one packet is lost; the others go on.
                 tracing::warn!(%error, interface = self.name, "the capture cannot read an interface");
                 None
             });
         }
+    }
+
+    /// Writes the pending packet, and says when it passed.
+    fn record(&mut self, out: &mut Out, scratch: &mut [u8]) -> io::Result<Option<UnixTime>> {
+        let Some(packet) = self.pending.take() else { return Ok(None) };
+        let direction = self.direction(packet.way);
+        let bytes = &self.buffer[..packet.len];
+        let link_len = self.socket.link_layer().header_len();
+        match datagrams(bytes, link_len, packet.offload) {
+            Some((link, mut datagrams)) => {
+                scratch[..link_len].copy_from_slice(link);
+                while let Ok(Some(len)) = datagrams.emit_next(&mut scratch[link_len..]) {
+                    let datagram = &scratch[..link_len + len];
+                    out.packet(self.number, packet.at, direction, datagram, datagram.len())?;
+                }
+            }
+            None => out.packet(self.number, packet.at, direction, bytes, packet.wire_len)?,
+        }
+        Ok(Some(packet.at))
     }
 
     /// The endpoint's view: it sits behind its TUN devices, and before every other one.
@@ -73,6 +93,17 @@ impl Source {
     }
 }
 
+/// The link header and the datagrams of a UDP super-segment; `None` for everything else.
+fn datagrams(bytes: &[u8], link_len: usize, mut offload: VirtioHeader) -> Option<(&[u8], Segmenter<'_>)> {
+    if offload.gso_type != GsoType::UdpL4 {
+        return None;
+    }
+    let (link, packet) = bytes.split_at_checked(link_len)?;
+    offload.csum_start = offload.csum_start.checked_sub(u16::try_from(link_len).ok()?)?;
+    let view = packet::parse(packet).ok()?;
+    Some((link, Segmenter::new(view.bytes(), &view, &offload).ok()?))
+}
+
 /// Everything the thread owns.
 pub(super) struct Recorder {
     out: Out,
@@ -82,6 +113,7 @@ pub(super) struct Recorder {
     stop: Arc<OwnedFd>,
     last: UnixTime,
     lines: String,
+    scratch: Box<[u8]>,
 }
 
 impl Recorder {
@@ -92,7 +124,8 @@ impl Recorder {
         counts: Arc<SharedCounts>,
         stop: Arc<OwnedFd>,
     ) -> Self {
-        Self { out, sources, secrets, counts, stop, last: UnixTime::from_nanos(0), lines: String::new() }
+        let (last, scratch) = (UnixTime::from_nanos(0), vec![0; RECEIVE_BUFFER].into_boxed_slice());
+        Self { out, sources, secrets, counts, stop, last, lines: String::new(), scratch }
     }
 
     /// Records until the end is asked for.
@@ -123,12 +156,8 @@ impl Recorder {
         let Some((_, index)) = oldest else { return Ok(false) };
         // After the packet was received and before it is written: its secrets are there by now.
         self.record_secrets()?;
-        let source = &mut self.sources[index];
-        if let Some(packet) = source.pending.take() {
-            let direction = source.direction(packet.way);
-            let bytes = &source.buffer[..packet.len];
-            self.out.packet(source.number, packet.at, direction, bytes, packet.wire_len)?;
-            self.last = self.last.max(packet.at);
+        if let Some(at) = self.sources[index].record(&mut self.out, &mut self.scratch)? {
+            self.last = self.last.max(at);
             self.counts.packets.fetch_add(1, Ordering::Relaxed);
         }
         Ok(true)
