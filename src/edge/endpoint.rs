@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::in_force::{InForce, Maker};
 use super::clock::Clock;
@@ -241,6 +241,13 @@ fn distribute(devices: EndpointDevices, workers: usize) -> Vec<Vec<(Port, TunQue
     queues
 }
 
+/// The rule that let a connection in, from whichever worker has it.
+fn rule_of(handles: &[WorkerHandle], request: &Value) -> Option<String> {
+    let address = |key: &str| request[key].as_str()?.parse::<SocketAddr>().ok();
+    let (client, endpoint) = (address("client")?, address("endpoint")?);
+    handles.iter().find_map(|handle| handle.ask(PATIENCE, move |engine, _| engine.rule_of(client, endpoint)).flatten())
+}
+
 fn open_log(path: &Path) -> Result<File, Fault> {
     File::options()
         .create(true)
@@ -259,11 +266,4 @@ fn write_flow_log(handles: &[WorkerHandle], log: &mut FlowLogWriter<File>) -> Re
             log.write(&records).or_fault(|| "cannot write the flow log")?;
         }
     }
-}
-
-/// The rule that let a connection in, from whichever worker has it.
-fn rule_of(handles: &[WorkerHandle], request: &serde_json::Value) -> Option<String> {
-    let address = |key: &str| request[key].as_str()?.parse::<SocketAddr>().ok();
-    let (client, endpoint) = (address("client")?, address("endpoint")?);
-    handles.iter().find_map(|handle| handle.ask(PATIENCE, move |engine, _| engine.rule_of(client, endpoint)).flatten())
 }

@@ -92,7 +92,8 @@ fn compare(path: &str, before: &Value, after: &Value, differences: &mut Vec<Stri
         }
         _ if before == after => {}
         _ => {
-            let [before, after] = [before, after].map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
+            let [before, after] =
+                [before, after].map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
             differences.push(from_to(path, &before, &after));
         }
     }
@@ -179,16 +180,11 @@ impl<'a> Changes<'a> {
             });
         }
         for (index, eni) in self.running.endpoint.enis.iter().enumerate() {
-            self.value(
-                stage,
-                &eni.id,
-                |t| groups(t, t.endpoint.enis.get(index).map(|eni| &eni.security_groups)),
-                clone,
-            );
+            self.value(stage, &eni.id, |t| groups(t, t.endpoint.enis.get(index).map(|eni| &eni.security_groups)), show);
         }
         for (index, host) in self.running.hosts.iter().enumerate() {
             let name = format!("host {}", host.name);
-            self.value(stage, &name, |t| groups(t, t.hosts.get(index).map(|host| &host.security_groups)), clone);
+            self.value(stage, &name, |t| groups(t, t.hosts.get(index).map(|host| &host.security_groups)), show);
         }
     }
 
@@ -274,10 +270,6 @@ fn show<T: Display>(value: &T) -> String {
     value.to_string()
 }
 
-fn clone(value: &String) -> String {
-    value.clone()
-}
-
 /// The VPC's default group by its name: its identifier may be made up from the lab's.
 fn name(group: &SecurityGroup) -> &str {
     if group.name == "default" { "default" } else { &group.id }
@@ -285,7 +277,8 @@ fn name(group: &SecurityGroup) -> &str {
 
 fn groups(topology: &Topology, indices: Option<&Vec<usize>>) -> String {
     let ids = indices.into_iter().flatten().filter_map(|index| topology.security_groups.get(*index));
-    ids.map(name).collect::<Vec<_>>().join(", ")
+    let names = ids.map(name).collect::<Vec<_>>().join(", ");
+    if names.is_empty() { "none".to_owned() } else { names }
 }
 
 /// Rules of the group `id` in words: `tcp/443 from 10.0.1.0/24`.
@@ -311,4 +304,89 @@ fn rules(
 fn show_entry(entry: &NetworkAclEntry) -> String {
     let action = if entry.allow { "allow" } else { "deny" };
     format!("{} {action} {} {}", entry.number, show_traffic(&entry.traffic), entry.cidr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::builtin;
+
+    /// What changes, and what cannot, when the quickstart lab takes a topology that differs in this.
+    fn differences(change: impl FnOnce(&mut Topology)) -> (Vec<String>, Vec<String>) {
+        let running = builtin("quickstart").expect("built in").check().expect("sound");
+        let mut wanted = running.clone();
+        change(&mut wanted);
+        let live = live(&running, &wanted).into_iter().map(|change| format!("{}: {}", change.stage, change.text));
+        (live.collect(), fixed(&running, &wanted))
+    }
+
+    #[test]
+    fn the_same_topology_under_another_name_changes_nothing() {
+        assert_eq!(differences(|topology| topology.name = "other".to_owned()), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_can_change_is_told_by_stage_and_is_not_fixed() {
+        type Case = (fn(&mut Topology), &'static str);
+        let cases: [Case; 14] = [
+            (
+                |t| drop(t.security_groups[0].ingress.remove(2)),
+                "security_group: sg-1a2b3c4d ingress: - tcp/443 from 192.168.10.0/24",
+            ),
+            (|t| t.hosts[0].security_groups = vec![0], "security_group: host app: default → sg-1a2b3c4d"),
+            (
+                |t| t.endpoint.enis[0].security_groups.clear(),
+                "security_group: eni-0a1b2c3d4e5f60718: sg-1a2b3c4d → none",
+            ),
+            (|t| t.endpoint.settings.mss_clamp = 1400, "eni: mss_clamp: 8365 → 1400"),
+            (|t| t.endpoint.settings.late_packet = Unanswered::Reset, "eni: late_packet: drop → reset"),
+            (|t| t.endpoint.settings.tls_handshake_timeout /= 2, "tls: tls_handshake_timeout: 10s → 5s"),
+            (|t| t.endpoint.settings.http_head_limit = 4096, "http: http_head_limit: 1048576 → 4096"),
+            (|t| t.endpoint.policy = None, "policy: endpoint policy: endpoint.policy → full access"),
+            (|t| t.identities[1].policies.clear(), "policy: identity policies of MyUser: identity MyUser → none"),
+            (|t| t.functions[2].policy = None, "policy: resource policy of my-function: function my-function → none"),
+            (
+                |t| t.endpoint.policy.iter_mut().for_each(|p| p.text.push(' ')),
+                "policy: endpoint policy: another text (endpoint.policy)",
+            ),
+            (|t| t.endpoint.private_dns = false, "dns: private_dns: true → false"),
+            (|t| t.resolver.ttl *= 2, "dns: ttl: 60s → 120s"),
+            (
+                |t| {
+                    t.network_acls.push(crate::config::NetworkAcl {
+                        id: "acl-1".into(),
+                        ingress: vec![],
+                        egress: vec![],
+                    });
+                    t.subnets[0].network_acl = Some(0);
+                },
+                "network_acl: subnet-abababab: the default ACL → acl-1",
+            ),
+        ];
+        for (change, told) in cases {
+            assert_eq!(differences(change), (vec![told.to_owned()], vec![]));
+        }
+    }
+
+    #[test]
+    fn what_cannot_change_is_told_with_its_place() {
+        type Case = (fn(&mut Topology), &'static str);
+        let cases: [Case; 10] = [
+            (|t| t.region = "us-east-1".to_owned(), "region: us-east-2 → us-east-1"),
+            (|t| t.endpoint.settings.mtu = 1500, "endpoint.settings.mtu: 8500 → 1500"),
+            (|t| t.endpoint.settings.flow_limit = 99, "endpoint.settings.flow_limit: 65536 → 99"),
+            (|t| t.hosts[2].ipv4 = [192, 168, 10, 11].into(), "hosts[onprem].ipv4: 192.168.10.10 → 192.168.10.11"),
+            (|t| drop(t.hosts.remove(1)), "hosts: app, stranger, onprem → app, onprem"),
+            (|t| t.tunnel.port = 4501, "tunnel.port: 4500 → 4501"),
+            (|t| t.resolver.inbound_endpoint = None, "resolver.inbound_endpoint: 10.0.1.53 → null"),
+            (|t| t.functions[0].concurrency = 1, "functions[hello].concurrency: 10 → 1"),
+            (|t| t.functions[1].code = t.functions[0].code.clone(), "functions[echo].code: differs"),
+            (|t| t.identities[0].name.push_str("istrator"), "identities: Admin, MyUser → Administrator, MyUser"),
+        ];
+        for (change, told) in cases {
+            assert_eq!(differences(change).1, [told]);
+        }
+        let unused = |t: &mut Topology| t.paths.retain(|path| path.name == t.tunnel.path);
+        assert_eq!(differences(unused), (vec![], vec![]), "a path that is not in use");
+    }
 }

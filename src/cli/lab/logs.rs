@@ -1,5 +1,7 @@
 //! `vpce lab logs`: where a lab's logs are, and their last lines.
 
+#![expect(clippy::disallowed_types, reason = "logs are files")]
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};

@@ -40,7 +40,7 @@ pub(super) fn introduction(status: &Value) -> String {
     text.push_str(&section(enforcement(status)));
     let lab = word(&status["lab"]);
     let option = if lab == crate::lab::source::DEFAULT { String::new() } else { format!(" --lab {lab}") };
-    let host = list(&status["hosts"]).first().map_or("vpce".to_owned(), |host| word(&host["name"]));
+    let host = list(&status["hosts"]).first().map_or_else(|| "vpce".to_owned(), |host| word(&host["name"]));
     text.push_str(&format!(
         "\nnext:\n  vpce lab{option} exec {host} -- aws lambda invoke --function-name hello /dev/stdout\n  \
          vpce lab{option} status\n  vpce lab{option} down\n"
