@@ -147,7 +147,8 @@ fn start_workers(
             Fault::new(format!("{} workers asked for, but the tunnel has keys for {worker}", plan.workers))
                 .remedy("use fewer workers")
         })?;
-        let port = plan.topology.tunnel.port + u16::try_from(worker).unwrap_or_default();
+        // The configuration leaves room for as many workers as there can be.
+        let port = plan.topology.tunnel.port.saturating_add(u16::try_from(worker).unwrap_or(u16::MAX));
         let local = SocketAddr::new(plan.topology.tunnel.aws_outside.into(), port);
         let remote = SocketAddr::new(plan.topology.tunnel.customer_outside.into(), port);
         let socket = TunnelSocket::open(local, remote)

@@ -76,8 +76,7 @@ impl Directories {
     /// When a folder cannot be made, or belongs to somebody else.
     pub fn create(&self) -> Result<(), Fault> {
         for folder in [&self.state, &self.runtime] {
-            let parent = folder.parent().unwrap_or(folder);
-            create_private(parent)?;
+            check_parent(folder.parent().unwrap_or(folder))?;
             create_private(folder)?;
         }
         create_private(&self.logs())
@@ -159,6 +158,27 @@ impl Directories {
     }
 }
 
+/// Makes the folder that labs' folders stand in, with mode 0700, or checks that nobody else can put something else in their
+/// place: it is ours or root's, and others may not write to it, or only as in /tmp. One that is there stays as it is: it may
+/// be a home folder, or /tmp itself.
+fn check_parent(folder: &Path) -> Result<(), Fault> {
+    if !folder.exists() {
+        return create_private(folder);
+    }
+    const STICKY: u32 = 0o1000;
+    let place = || folder.display().to_string();
+    let there = std::fs::metadata(folder).or_fault(|| "cannot look at a folder").map_err(|fault| fault.at(place()))?;
+    // A link is as good as whoever may point it elsewhere.
+    let link = std::fs::symlink_metadata(folder).or_fault(|| "cannot look at a folder")?;
+    let is_trusted = [there.uid(), link.uid()].iter().all(|uid| [0, rustix::process::geteuid().as_raw()].contains(uid));
+    if !is_trusted || (there.mode() & 0o022 != 0 && there.mode() & STICKY == 0) {
+        return Err(Fault::new("others could replace what stands in this folder")
+            .at(place())
+            .remedy("set VPCE_STATE and XDG_RUNTIME_DIR to folders that only you may write to"));
+    }
+    Ok(())
+}
+
 /// Makes `folder` with mode 0700, or checks that it is ours and no symbolic link: in /tmp anybody may have been first.
 ///
 /// # Errors
@@ -217,6 +237,28 @@ mod tests {
     fn without_any_folder_the_message_says_what_to_set() {
         let fault = Folders::choose(|_| None).expect_err("no home");
         assert_eq!(fault.remedy.as_deref(), Some("set VPCE_STATE or HOME to an absolute path"));
+    }
+
+    #[test]
+    fn the_folder_around_a_labs_folders_keeps_its_mode() {
+        let base = tempfile::tempdir().expect("folder");
+        let mode = |path: &Path| std::fs::metadata(path).expect("there").mode() & 0o7777;
+        let create = |around: &str, bits| {
+            let around = base.path().join(around);
+            std::fs::create_dir(&around).expect("made");
+            std::fs::set_permissions(&around, PermissionsExt::from_mode(bits)).expect("opened");
+            let lab = Directories { state: around.join("state"), runtime: around.join("run") };
+            let created = lab.create();
+            assert_eq!(mode(&around), bits, "nobody asked to change it");
+            created.map(|()| [mode(&lab.state), mode(&lab.runtime)])
+        };
+        for (name, bits) in [("home", 0o755), ("tmp", 0o1777)] {
+            assert_eq!(create(name, bits).expect("created"), [0o700, 0o700], "{name}");
+        }
+        assert_eq!(create("open", 0o777).expect_err("refused").what, "others could replace what stands in this folder");
+        let fresh = base.path().join("fresh/state");
+        Directories { state: fresh.join("a"), runtime: fresh.join("b") }.create().expect("created");
+        assert_eq!(mode(&fresh), 0o700);
     }
 
     #[test]

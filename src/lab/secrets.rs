@@ -29,7 +29,7 @@ pub struct Credentials {
 }
 
 /// One identity's access key.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessKey {
     /// Name of the identity.
     pub name: String,
@@ -37,6 +37,14 @@ pub struct AccessKey {
     pub access_key_id: String,
     /// Forty characters.
     pub secret_access_key: String,
+}
+
+/// Without the secret.
+impl std::fmt::Debug for AccessKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, access_key_id, .. } = self;
+        f.debug_struct("AccessKey").field("name", name).field("access_key_id", access_key_id).finish_non_exhaustive()
+    }
 }
 
 impl Credentials {
@@ -195,6 +203,13 @@ mod tests {
     #[test]
     fn base32_is_that_of_rfc_4648() {
         assert_eq!(base32(b"fooba"), "MZXW6YTB");
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let key = AccessKey { name: "Admin".into(), access_key_id: "AKIA1".into(), secret_access_key: "hush".into() };
+        let shown = format!("{:?}", Credentials { identities: vec![key] });
+        assert!(shown.contains("AKIA1") && !shown.contains("hush"), "{shown}");
     }
 
     #[test]
