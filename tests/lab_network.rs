@@ -414,7 +414,7 @@ fn revoking_a_rule_stops_new_flows_only(mode: Tun) {
     let text = rules_text("drop").replace("idle_timeout = \"1s\"", "idle_timeout = \"350s\"");
     let lab = Lab::of_text(&text, &["--tun", mode.name()]);
     let gate = lab.folder().join("gate");
-    let mut held = lab.start_probe("member", &["hold", ENI_A, "443", gate.to_str().unwrap()]);
+    let held = lab.start_probe("member", &["hold", ENI_A, "443", gate.to_str().unwrap()]);
     wait_for("the connection is open", 10, || gate.exists().then_some(()));
     let changed = lab.folder().join("changed.toml");
     let revoked = text.replace("{ protocol = \"tcp\", port = 443, group = \"sg-0c0c0c0c\" },", "");

@@ -31,7 +31,7 @@ use crate::tcp::{Connection, State};
 use crate::time::Moment;
 
 /// Connections to the function host per worker.
-const CONNECTION_LIMIT: usize = 256;
+pub(super) const CONNECTION_LIMIT: usize = 256;
 /// Invocations that may be out or wait for a connection, per worker.
 const PENDING_LIMIT: usize = 4_096;
 /// How long the host may be silent on TCP's level while a request is out, and during the handshake.
@@ -40,7 +40,16 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How often a request that was not sent is tried on another connection.
 const ATTEMPTS: usize = 3;
 
-type SharedTcp = Rc<RefCell<Connection>>;
+/// A connection shared by the engine, hyper and whoever has a request on it.
+pub(super) struct Wire {
+    pub(super) tcp: RefCell<Connection>,
+    /// Bytes written since a request was given to it.
+    written: Cell<usize>,
+    /// The host reset it and had acknowledged none of them: it knows nothing of the request.
+    untouched: Cell<bool>,
+}
+
+type SharedTcp = Rc<Wire>;
 type Driver = http1::Connection<HostIo, Full<Bytes>>;
 
 /// Why the function host gave no answer.
@@ -206,7 +215,8 @@ struct Sender {
 impl Sender {
     fn watch(&self, watch: bool) {
         let (timeout, probe) = if watch { (Some(SILENCE), Some(PROBE_EVERY)) } else { (None, None) };
-        self.tcp.borrow_mut().set_liveness(timeout, probe);
+        self.tcp.tcp.borrow_mut().set_liveness(timeout, probe);
+        self.tcp.written.set(0);
     }
 }
 
@@ -215,10 +225,11 @@ impl HostPool {
         Self { pool: Rc::default(), timers }
     }
 
-    /// Sends a request and waits for the head of its answer, until `deadline`.
+    /// Sends a request and waits for the head of its answer, until `deadline`. `request` makes it, again if it has to be
+    /// sent again.
     pub(super) async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        request: impl Fn() -> Request<Full<Bytes>>,
         deadline: Moment,
     ) -> Result<Response<HostBody>, HostFailure> {
         let _pending = Pending::admit(&self.pool)?;
@@ -286,18 +297,21 @@ impl HostPool {
         self.closed();
     }
 
-    async fn attempt(&self, mut request: Request<Full<Bytes>>) -> Result<Response<HostBody>, HostFailure> {
+    async fn attempt(&self, make: impl Fn() -> Request<Full<Bytes>>) -> Result<Response<HostBody>, HostFailure> {
+        let mut unsent = None;
         for _ in 0..ATTEMPTS {
             let mut sender = self.acquire().await?;
             sender.watch(true);
-            match sender.requests.try_send_request(request).await {
+            match sender.requests.try_send_request(unsent.take().unwrap_or_else(&make)).await {
                 Ok(response) => {
                     return Ok(response.map(|incoming| HostBody::new(incoming, sender, self.clone())));
                 }
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(HostFailure::Broken),
-                },
+                Err(mut error) => {
+                    unsent = error.take_message();
+                    if unsent.is_none() && !sender.tcp.untouched.get() {
+                        return Err(HostFailure::Broken);
+                    }
+                }
             }
         }
         Err(HostFailure::Unreachable)
@@ -426,7 +440,7 @@ impl HostConnection {
     pub(super) fn new(tcp: Connection, local_port: u16, attempt: u64, ready: Arc<TaskWaker>, pool: HostPool) -> Self {
         let mut tcp = tcp;
         tcp.set_liveness(Some(SILENCE), None);
-        let tcp = Rc::new(RefCell::new(tcp));
+        let tcp = Rc::new(Wire { tcp: RefCell::new(tcp), written: Cell::new(0), untouched: Cell::new(false) });
         let mut connection =
             Self { tcp, ready, local_port, driver: None, unopened: None, attempt, closing_since: None, pool };
         connection.start_http();
@@ -435,7 +449,7 @@ impl HostConnection {
 
     /// Moves HTTP as far as TCP allows. Call before egress.
     pub(super) fn drive(&mut self, now: Moment) {
-        if self.tcp.borrow().is_established()
+        if self.tcp.tcp.borrow().is_established()
             && let Some(sender) = self.unopened.take()
         {
             self.pool.opened(sender);
@@ -447,12 +461,20 @@ impl HostConnection {
             self.driver = None;
             self.closing_since = Some(now);
             self.pool.retire(&self.tcp);
-            self.tcp.borrow_mut().close();
+            self.tcp.tcp.borrow_mut().close();
         }
         // A host that hangs does not close its side, and would keep the connection's place for ever.
         if self.deadline().is_some_and(|at| at <= now) {
-            self.tcp.borrow_mut().abort();
+            self.tcp.tcp.borrow_mut().abort();
         }
+    }
+
+    /// Takes notice of a RST of the host's, after which `unacknowledged` bytes were left. A host that was restarted knows
+    /// none of its connections any more: those that are idle go too, before each of them costs an invocation.
+    pub(super) fn was_reset(&self, unacknowledged: usize) {
+        self.tcp.untouched.set(unacknowledged >= self.tcp.written.get());
+        let idle = std::mem::take(&mut self.pool.pool.borrow_mut().idle);
+        drop(idle);
     }
 
     /// When the connection is ended if the host does not close it.
@@ -462,7 +484,7 @@ impl HostConnection {
 
     /// Whether it is over and may be forgotten. Ask after egress.
     pub(super) fn is_over(&self) -> bool {
-        self.tcp.borrow().is_over()
+        self.tcp.tcp.borrow().is_over()
     }
 
     /// Takes it apart once it is over.
@@ -477,7 +499,7 @@ impl HostConnection {
             pool.failed(attempt)
         }
         // An answer that is still read holds the connection; its socket is then not reused.
-        Rc::into_inner(tcp).map(RefCell::into_inner)
+        Rc::into_inner(tcp).map(|wire| wire.tcp.into_inner())
     }
 
     fn start_http(&mut self) {
@@ -540,7 +562,7 @@ struct HostIo(SharedTcp);
 
 impl Read for HostIo {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let mut tcp = self.0.borrow_mut();
+        let mut tcp = self.0.tcp.borrow_mut();
         if tcp.can_recv() {
             let room = buf.remaining();
             tcp.recv(|bytes| {
@@ -561,13 +583,16 @@ impl Read for HostIo {
 
 impl Write for HostIo {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut tcp = self.0.borrow_mut();
+        let mut tcp = self.0.tcp.borrow_mut();
         match tcp.send(buf) {
             0 if !buf.is_empty() && tcp.state() == State::Closed => {
                 Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
             }
             0 if !buf.is_empty() => Poll::Pending,
-            taken => Poll::Ready(Ok(taken)),
+            taken => {
+                self.0.written.set(self.0.written.get() + taken);
+                Poll::Ready(Ok(taken))
+            }
         }
     }
 
@@ -576,7 +601,7 @@ impl Write for HostIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().close();
+        self.0.tcp.borrow_mut().close();
         Poll::Ready(Ok(()))
     }
 }

@@ -182,7 +182,14 @@ impl Engine {
             return self.counters.deny(Reason::FlowUnknown);
         };
         host.ready.mark();
-        let answered = self.tcp.ingress(&mut host.tcp.borrow_mut(), packet, self.now.mono, &mut self.out);
+        let mut tcp = host.tcp.tcp.borrow_mut();
+        let (was_open, unacknowledged) = (tcp.is_established(), tcp.unacknowledged());
+        let answered = self.tcp.ingress(&mut tcp, packet, self.now.mono, &mut self.out);
+        let is_reset = was_open && tcp.is_over() && meta.tcp_flags().contains(TcpFlags::RST);
+        drop(tcp);
+        if is_reset {
+            host.was_reset(unacknowledged);
+        }
         if answered {
             self.seal();
         }
@@ -197,7 +204,7 @@ impl Engine {
                 self.wheel.cancel(host_key(slot));
                 return false;
             }
-            if !self.tcp.poll_egress(&mut host.tcp.borrow_mut(), self.now.mono, &mut self.out) {
+            if !self.tcp.poll_egress(&mut host.tcp.tcp.borrow_mut(), self.now.mono, &mut self.out) {
                 return true;
             }
             self.seal();

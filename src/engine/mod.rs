@@ -235,7 +235,7 @@ impl Engine {
             self.forget_host(slot);
             return;
         }
-        let at = self.tcp.poll_at(&host.tcp.borrow(), self.now.mono);
+        let at = self.tcp.poll_at(&host.tcp.tcp.borrow(), self.now.mono);
         let deadline = host.deadline();
         schedule(&mut self.wheel, host_key(slot), at, deadline);
     }

@@ -179,7 +179,7 @@ impl TunnelHost {
 
 impl FunctionHost for TunnelHost {
     async fn invoke(&self, request: HostRequest) -> Result<HostResponse, HostError> {
-        let http = request.to_http(&self.authority).map(Full::new);
+        let http = || request.to_http(&self.authority).map(Full::new);
         let response = self.pool.send(http, request.give_up).await.map_err(host_error)?;
         let (head, incoming) = response.into_parts();
         let body = TimedBody { incoming, deadline: Box::pin(self.timers.at(request.give_up)) };

@@ -34,6 +34,11 @@ const STREAM_LIMIT: u64 = 200 * 1024 * 1024;
 /// Parts of a streamed answer that wait for the caller.
 const STREAM_PARTS: usize = 4;
 
+/// Longest type of an error in a trailer, bytes.
+const STREAM_ERROR_MAX: usize = 256;
+/// Longest JSON of an error in a trailer, bytes. With the log's 4 KB, both in base64, it stays below 16 KB.
+const STREAM_DETAILS_MAX: usize = 6 * 1024;
+
 /// What the caller asked for.
 #[derive(Debug)]
 pub(super) struct Order {
@@ -233,7 +238,10 @@ impl Run {
         let mut response = Response::new(ReplyBody::Stream(receiver));
         let octets = HeaderValue::from_static("application/octet-stream");
         response.headers_mut().insert(CONTENT_TYPE, content_type.unwrap_or(octets));
-        response.headers_mut().insert(TRAILER, HeaderValue::from_static("x-vpce-stream-error, x-amz-log-result"));
+        response.headers_mut().insert(
+            TRAILER,
+            HeaderValue::from_static("x-vpce-stream-error, x-vpce-stream-error-details, x-amz-log-result"),
+        );
         self.order.put_version(response.headers_mut());
         reply.send(response).ok();
 
@@ -260,16 +268,11 @@ impl Run {
         };
         let log = self.close(pool, error.as_ref());
         let mut trailers = HeaderMap::new();
-        let mut put = |name: HeaderName, bytes: &[u8]| {
-            if let Ok(value) = HeaderValue::try_from(BASE64.encode(bytes)) {
-                trailers.insert(name, value);
-            }
-        };
         if let Some(error) = &error {
-            put(STREAM_ERROR, &error.body);
+            error.put_trailers(&mut trailers);
         }
-        if let Some(log) = log {
-            put(LOG_RESULT, &log);
+        if let Some(log) = log.and_then(|log| HeaderValue::try_from(BASE64.encode(log)).ok()) {
+            trailers.insert(LOG_RESULT, log);
         }
         self.release(pool, admission);
         if !trailers.is_empty() {
@@ -360,6 +363,25 @@ impl FunctionError {
     fn truncated() -> Self {
         let body = json!({ "errorMessage": "Response stream was closed before its end", "errorType": "Runtime.TruncatedResponse" });
         Self { body: body.to_string().into(), status: None }
+    }
+
+    /// Says in the trailers of a stream how it ended: the error's type, and its JSON if that fits.
+    fn put_trailers(&self, trailers: &mut HeaderMap) {
+        let error: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let cut = |text: &str, max: usize| text[..text.floor_char_boundary(max)].to_owned();
+        let error_type = cut(error["errorType"].as_str().unwrap_or_default(), STREAM_ERROR_MAX);
+        let name = HeaderValue::try_from(&error_type).ok().filter(|name| !name.is_empty());
+        trailers.insert(STREAM_ERROR, name.unwrap_or(HeaderValue::from_static("Unhandled")));
+        let mut details = self.body.clone();
+        if details.len() > STREAM_DETAILS_MAX {
+            // Without its stack trace, and the message cut: a reader of HTTP takes 16 KB of trailers at most. One character
+            // of a message is six of JSON at worst.
+            let message = cut(error["errorMessage"].as_str().unwrap_or_default(), STREAM_DETAILS_MAX / 8);
+            details = json!({ "errorType": error_type, "errorMessage": message }).to_string().into();
+        }
+        if let Ok(value) = HeaderValue::try_from(BASE64.encode(details)) {
+            trailers.insert(STREAM_ERROR_DETAILS, value);
+        }
     }
 
     /// The platform's own line about it.
@@ -456,4 +478,5 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-reques
 pub(super) const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const STREAM_ERROR: HeaderName = HeaderName::from_static("x-vpce-stream-error");
+const STREAM_ERROR_DETAILS: HeaderName = HeaderName::from_static("x-vpce-stream-error-details");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");

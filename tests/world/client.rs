@@ -46,10 +46,14 @@ pub struct Client {
     pub is_dirty: bool,
     /// Takes nothing from its TCP connection while set.
     pub is_stalled: bool,
+    /// Sends nothing of TLS's own while set.
+    pub is_mute: bool,
     /// Plaintext received in all, bytes.
     pub received_total: usize,
     /// The other side's `close_notify` came.
     pub peer_closed: bool,
+    /// The last packet without data.
+    last_bare: Option<Vec<u8>>,
     to_send: Vec<u8>,
 }
 
@@ -84,8 +88,10 @@ impl Client {
             is_far,
             is_dirty: true,
             is_stalled: false,
+            is_mute: false,
             received_total: 0,
             peer_closed: false,
+            last_bare: None,
             to_send: Vec::new(),
         }
     }
@@ -149,6 +155,18 @@ impl Client {
         matches!(self.transport.connection.state(), State::Closed | State::TimeWait)
     }
 
+    /// An acknowledgement of everything so far, as a device hands it over.
+    pub fn acknowledgement(&mut self) -> Vec<u8> {
+        self.last_bare.clone().expect("the connection has acknowledged something")
+    }
+
+    /// Takes what TCP has, whatever [`Client::is_stalled`] says.
+    pub fn take_received(&mut self) {
+        let stalled = std::mem::take(&mut self.is_stalled);
+        self.move_records();
+        (self.is_stalled, self.is_dirty) = (stalled, true);
+    }
+
     /// Whether TCP's handshake is over.
     pub fn is_connected(&self) -> bool {
         self.transport.connection.is_established()
@@ -162,7 +180,7 @@ impl Client {
     /// Ends the connection in good order.
     pub fn close(&mut self) {
         self.is_dirty = true;
-        self.is_stalled = false;
+        (self.is_stalled, self.is_mute) = (false, false);
         self.tls.send_close_notify();
         self.transport.connection.close();
     }
@@ -198,6 +216,10 @@ impl Client {
         }
         while self.transport.stage.poll_egress(&mut self.transport.connection, now, &mut self.transport.out) {
             packets.push(self.transport.framed());
+        }
+        let bare = |packet: &&Vec<u8>| parse(&packet[10..]).is_ok_and(|view| view.meta().payload_len() == 0);
+        if let Some(packet) = packets.iter().rfind(bare) {
+            self.last_bare = Some(packet.clone());
         }
         packets
     }
@@ -242,7 +264,7 @@ impl Client {
                 }
             }
         }
-        while tls.wants_write() {
+        while tls.wants_write() && !self.is_mute {
             tls.write_tls(&mut self.to_send).unwrap();
         }
         let sent = connection.send(&self.to_send);

@@ -60,6 +60,7 @@ pub struct World {
     pub keyring: Keyring,
     /// Packets of the engine that belonged to no client.
     pub unclaimed: Vec<(Port, Vec<u8>)>,
+    meter: Meter,
     by_address: HashMap<(SocketAddr, SocketAddr), usize>,
     rng: u64,
     to_engine: Vec<(Port, Vec<u8>)>,
@@ -84,6 +85,30 @@ pub struct Packets {
     pub full: bool,
     /// Packets refused while it was full.
     pub refused: usize,
+    meter: Meter,
+}
+
+/// Something that is measured around each call into the engine, and not in the world around it: allocations, say.
+#[derive(Clone, Copy)]
+pub struct Meter {
+    pub read: fn() -> usize,
+    /// What was measured so far.
+    pub total: usize,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self { read: || 0, total: 0 }
+    }
+}
+
+impl Meter {
+    fn around<T>(&mut self, run: impl FnOnce() -> T) -> T {
+        let before = (self.read)();
+        let result = run();
+        self.total += (self.read)() - before;
+        result
+    }
 }
 
 impl Output for Packets {
@@ -91,7 +116,8 @@ impl Output for Packets {
         if self.full {
             self.refused += 1;
         } else {
-            self.packets.push((port, buffer.to_vec()));
+            let packets = &mut self.packets;
+            self.meter.around(|| packets.push((port, buffer.to_vec())));
         }
         !self.full
     }
@@ -162,6 +188,7 @@ impl World {
             faults: Faults::default(),
             keyring,
             unclaimed: Vec::new(),
+            meter: Meter::default(),
             by_address: HashMap::new(),
             rng: 0x9e37_79b9_7f4a_7c15,
             to_engine: Vec::new(),
@@ -183,9 +210,13 @@ impl World {
         self.engine.update(&snapshot(epoch, &self.topology, &self.keyring));
     }
 
-    /// The eni's address in the family of `address`.
+    /// The first eni's address in the family of `address`.
     pub fn eni(&self, address: IpAddr) -> SocketAddr {
-        let eni = &self.topology.endpoint.enis[0];
+        self.eni_number(0, address)
+    }
+
+    fn eni_number(&self, eni: usize, address: IpAddr) -> SocketAddr {
+        let eni = &self.topology.endpoint.enis[eni];
         let ip = match address {
             IpAddr::V4(_) => IpAddr::V4(eni.ipv4),
             IpAddr::V6(_) => IpAddr::V6(eni.ipv6.unwrap()),
@@ -200,8 +231,17 @@ impl World {
 
     /// A client that offers one application protocol.
     pub fn connect_with(&mut self, address: &str, port: u16, alpn: &[u8]) -> usize {
+        self.connect(0, address, port, alpn)
+    }
+
+    /// A client that connects to the eni of this index.
+    pub fn connect_to(&mut self, eni: usize, address: &str, port: u16) -> usize {
+        self.connect(eni, address, port, b"http/1.1")
+    }
+
+    fn connect(&mut self, eni: usize, address: &str, port: u16, alpn: &[u8]) -> usize {
         let local = SocketAddr::new(address.parse().unwrap(), port);
-        let remote = self.eni(local.ip());
+        let remote = self.eni_number(eni, local.ip());
         let is_far = self.is_far(local.ip());
         self.clients.push(Client::new(&self.ca, local, remote, alpn, is_far));
         self.by_address.insert((local, remote), self.clients.len() - 1);
@@ -280,6 +320,23 @@ impl World {
         self.to_engine.push((port, buffer));
     }
 
+    /// Gives the engine what its tunnel's socket received.
+    pub fn receive_frames(&mut self, payload: &mut [u8], segment_size: usize) {
+        self.engine.begin_turn(self.now);
+        self.engine.handle_frames(payload, segment_size, &mut self.from_engine);
+    }
+
+    /// Measures with `read` from now on.
+    pub fn measure(&mut self, read: fn() -> usize) {
+        self.meter = Meter { read, total: 0 };
+        self.from_engine.meter = self.meter;
+    }
+
+    /// What was measured inside the engine since [`World::measure`].
+    pub fn measured(&self) -> usize {
+        self.meter.total - self.from_engine.meter.total
+    }
+
     /// The devices.
     pub fn devices(&mut self) -> &mut Packets {
         &mut self.from_engine
@@ -323,7 +380,7 @@ impl World {
     /// One exchange in which the tunnel's socket takes nothing, if `blocked`.
     pub fn step_without_socket(&mut self, blocked: bool) -> bool {
         let mut moved = false;
-        self.engine.begin_turn(self.now);
+        self.meter.around(|| self.engine.begin_turn(self.now));
         for index in 0..self.clients.len() {
             for packet in self.clients[index].poll(self.now.mono) {
                 moved = true;
@@ -334,13 +391,13 @@ impl World {
         }
         for (port, mut buffer) in std::mem::take(&mut self.to_engine) {
             moved = true;
-            self.engine.handle_packet(port, &mut buffer, &mut self.from_engine);
+            self.meter.around(|| self.engine.handle_packet(port, &mut buffer, &mut self.from_engine));
         }
         for (mut payload, segment) in self.far.poll(self.now) {
             moved = true;
-            self.engine.handle_frames(&mut payload, segment, &mut self.from_engine);
+            self.meter.around(|| self.engine.handle_frames(&mut payload, segment, &mut self.from_engine));
         }
-        moved |= self.engine.poll(&mut self.from_engine);
+        moved |= self.meter.around(|| self.engine.poll(&mut self.from_engine));
         if !blocked {
             moved |= self.far.take_frames(self.engine.tunnel(), self.now);
         }
@@ -366,11 +423,12 @@ impl World {
 
     /// Brings a client's packet to the engine, or to its end of the tunnel.
     pub fn depart(&mut self, packet: Vec<u8>) {
-        let from = parse(&packet[10..]).unwrap().tuple().src();
-        if self.is_far(from) {
+        let tuple = parse(&packet[10..]).unwrap().tuple();
+        if self.is_far(tuple.src()) {
             self.far.send(&packet[10..], self.now);
         } else {
-            self.to_engine.push((Port::Eni(0), packet));
+            let eni = self.topology.endpoint.enis.iter().position(|eni| eni.owns(tuple.dst())).unwrap();
+            self.to_engine.push((Port::Eni(eni), packet));
         }
     }
 

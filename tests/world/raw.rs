@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep, SlicedPacket, TransportSlice};
+use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep, SlicedPacket, TcpOptionElement, TransportSlice};
 
 /// A TCP segment to be built.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,14 @@ impl Tcp<'_> {
         tcp.write(&mut packet, self.payload).unwrap();
         packet
     }
+}
+
+/// A SYN with an MSS option.
+pub fn syn(from: SocketAddr, to: SocketAddr, mss: u16) -> Vec<u8> {
+    let mut packet = Vec::new();
+    let builder = ip(from, to, 64).tcp(from.port(), to.port(), 1, 64_000).syn();
+    builder.options(&[TcpOptionElement::MaximumSegmentSize(mss)]).unwrap().write(&mut packet, &[]).unwrap();
+    packet
 }
 
 /// A UDP datagram.
