@@ -71,6 +71,12 @@ fn six_megabytes_get_through_both_ways_and_leave_nothing_behind() {
     }
 }
 
+#[test]
+fn a_window_update_overtaken_by_an_older_one_does_not_stall_an_upload() {
+    let faults = Faults { loss: 79, duplication: 94, reordering: 250 };
+    echo_through(faults, 2_002_891_755_869_047_044, ADDRESSES[0], 130_473).wind_down();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 

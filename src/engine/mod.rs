@@ -203,13 +203,13 @@ impl Engine {
 
     /// Forgets a client that is over, or notes when it next needs attention.
     fn rearm_client(&mut self, slot: usize, emitted: bool) {
-        let Some(client) = self.clients.get(slot) else { return };
+        let Some(client) = self.clients.get_mut(slot) else { return };
         if emitted && client.is_over() {
             self.forget_client(slot);
             return;
         }
         // What could not be emitted waits for room, not for a moment.
-        let tcp = if emitted { self.tcp.poll_at(&client.tcp, self.now.mono) } else { None };
+        let tcp = if emitted { self.tcp.poll_at(&mut client.tcp, self.now.mono) } else { None };
         let phase = client.deadline(&self.client_limits).map(|(at, _)| at);
         schedule(&mut self.wheel, client_key(slot), tcp, phase);
     }
@@ -235,7 +235,7 @@ impl Engine {
             self.forget_host(slot);
             return;
         }
-        let at = self.tcp.poll_at(&host.tcp.tcp.borrow(), self.now.mono);
+        let at = self.tcp.poll_at(&mut host.tcp.tcp.borrow_mut(), self.now.mono);
         let deadline = host.deadline();
         schedule(&mut self.wheel, host_key(slot), at, deadline);
     }

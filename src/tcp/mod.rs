@@ -158,9 +158,14 @@ impl TcpStage {
     }
 
     /// When the connection next needs [`TcpStage::poll_egress`] without any packet: retransmissions, probes, time-outs.
-    pub fn poll_at(&mut self, connection: &Connection, now: Moment) -> Option<Moment> {
+    pub fn poll_at(&mut self, connection: &mut Connection, now: Moment) -> Option<Moment> {
         let (interface, _) = self.interface(connection.class);
-        let at = interface.poll_at(instant(now), &connection.set)?;
+        let mut at = interface.poll_at(instant(now), &connection.set);
+        if at.is_none() || connection.unacknowledged() == 0 {
+            connection.mend_stall(at.is_none());
+            at = interface.poll_at(instant(now), &connection.set);
+        }
+        let at = at?;
         let micros = u64::try_from(at.total_micros()).unwrap_or(0);
         Some(Moment::from_nanos(micros.saturating_mul(1_000)))
     }

@@ -234,7 +234,7 @@ impl Client {
     }
 
     pub fn deadline(&mut self, now: Moment) -> Option<Moment> {
-        self.transport.stage.poll_at(&self.transport.connection, now)
+        self.transport.stage.poll_at(&mut self.transport.connection, now)
     }
 
     fn move_records(&mut self) {

@@ -187,9 +187,9 @@ impl FarSide {
 
     pub fn deadline(&mut self, now: Moment) -> Option<Moment> {
         let stage = &mut self.stage;
-        let connections = self.connections.iter().flat_map(|connection| {
+        let connections = self.connections.iter_mut().flat_map(|connection| {
             let due = connection.due.front().map(|(at, _)| *at).filter(|_| connection.sending.is_empty());
-            [stage.poll_at(&connection.tcp, now), due]
+            [stage.poll_at(&mut connection.tcp, now), due]
         });
         connections.flatten().chain(self.tunnel.next_deadline()).min()
     }
