@@ -456,6 +456,14 @@ pub struct PathDirection {
     pub queue_bytes: usize,
 }
 
+impl PathDirection {
+    /// Whether frames pass as if nothing were emulated.
+    pub fn adds_nothing(&self) -> bool {
+        let free = self.rate_bps.is_none() && self.rate_pps.is_none();
+        free && self.delay.is_zero() && self.jitter.is_zero() && self.loss <= 0.0
+    }
+}
+
 /// A named path.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct PathProfile {

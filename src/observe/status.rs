@@ -112,7 +112,7 @@ fn enforcement(topology: &Topology, facts: &EndpointFacts) -> Value {
     lines.push(on("policy", policies(topology)));
     lines.push(on("tunnel", "ESP, AES-256-GCM, anti-replay".to_owned()));
     let path = &facts.path;
-    lines.push(if path.to_aws == PathDirection::default() && path.to_customer == path.to_aws {
+    lines.push(if [path.to_aws, path.to_customer].iter().all(PathDirection::adds_nothing) {
         off("path", format!("profile {}: no delay, loss or rate", path.name))
     } else {
         on("path", format!("profile {}", path.name))
