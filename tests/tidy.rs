@@ -19,7 +19,6 @@ const LONG_FILES: [(&str, usize); 7] = [
     ("src/engine/host.rs", 610),
     ("src/flow/table.rs", 580),
     ("src/onprem/function_host.rs", 490),
-    ("src/onprem/invocation.rs", 485),
     ("src/onprem/runtime_api.rs", 470),
     ("tests/clients.rs", 850),
 ];

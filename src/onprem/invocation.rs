@@ -23,6 +23,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::function_error::FunctionError;
 use super::log_tail::Report;
 use super::pool::{Admission, Grant, Lease, Pool, Seat, Throttle};
 use super::process::{Fault, Process};
@@ -33,11 +34,6 @@ use super::{epoch_ms, lock};
 const STREAM_LIMIT: u64 = 200 * 1024 * 1024;
 /// Parts of a streamed answer that wait for the caller.
 const STREAM_PARTS: usize = 4;
-
-/// Longest type of an error in a trailer, bytes.
-const STREAM_ERROR_MAX: usize = 256;
-/// Longest JSON of an error in a trailer, bytes. With the log's 4 KB, both in base64, it stays below 16 KB.
-const STREAM_DETAILS_MAX: usize = 6 * 1024;
 
 /// What the caller asked for.
 #[derive(Debug)]
@@ -61,14 +57,6 @@ pub(super) struct Order {
 pub(super) enum ReplyBody {
     Whole(Option<Bytes>),
     Stream(mpsc::Receiver<Frame<Bytes>>),
-}
-
-/// A function error: HTTP 200 with `X-Amz-Function-Error`, or the trailer of a stream.
-#[derive(Debug)]
-struct FunctionError {
-    body: Bytes,
-    /// For the REPORT line: only ends that the platform saw, not exceptions that the function reported.
-    status: Option<(&'static str, Option<&'static str>)>,
 }
 
 /// An invocation in its process.
@@ -332,75 +320,6 @@ impl Run {
     }
 }
 
-impl FunctionError {
-    /// What Lambda answers when the environment, not the function, ended the invocation (`docs/fidelity.md#function-errors`).
-    fn of_platform(fault: Fault, request_id: &str, timeout: Duration) -> Self {
-        let (error_type, what, status) = match fault {
-            Fault::TimedOut => {
-                let what = format!("Task timed out after {:.2} seconds", timeout.as_secs_f64());
-                ("Sandbox.Timedout", what, ("timeout", None))
-            }
-            Fault::Exited(exit) => ("Runtime.ExitError", exit.to_string(), ("error", Some("Runtime.ExitError"))),
-            Fault::OutOfMemory => {
-                let what = "Runtime exited with error: signal: killed".to_owned();
-                ("Runtime.OutOfMemory", what, ("error", Some("Runtime.OutOfMemory")))
-            }
-        };
-        let message = format!("RequestId: {request_id} Error: {what}");
-        let body = json!({ "errorType": error_type, "errorMessage": message });
-        Self { body: body.to_string().into(), status: Some(status) }
-    }
-
-    fn too_large(limit: u64) -> Self {
-        let message = format!("Response payload size exceeded maximum allowed payload size ({limit} bytes).");
-        Self {
-            body: json!({ "errorMessage": message, "errorType": "Function.ResponseSizeTooLarge" }).to_string().into(),
-            status: None,
-        }
-    }
-
-    /// The process broke a stream off without dying.
-    fn truncated() -> Self {
-        let body = json!({ "errorMessage": "Response stream was closed before its end", "errorType": "Runtime.TruncatedResponse" });
-        Self { body: body.to_string().into(), status: None }
-    }
-
-    /// Says in the trailers of a stream how it ended: the error's type, and its JSON if that fits.
-    fn put_trailers(&self, trailers: &mut HeaderMap) {
-        let error: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        let cut = |text: &str, max: usize| text[..text.floor_char_boundary(max)].to_owned();
-        let error_type = cut(error["errorType"].as_str().unwrap_or_default(), STREAM_ERROR_MAX);
-        let name = HeaderValue::try_from(&error_type).ok().filter(|name| !name.is_empty());
-        trailers.insert(STREAM_ERROR, name.unwrap_or(HeaderValue::from_static("Unhandled")));
-        let mut details = self.body.clone();
-        if details.len() > STREAM_DETAILS_MAX {
-            // Without its stack trace, and the message cut: a reader of HTTP takes 16 KB of trailers at most. One character
-            // of a message is six of JSON at worst.
-            let message = cut(error["errorMessage"].as_str().unwrap_or_default(), STREAM_DETAILS_MAX / 8);
-            details = json!({ "errorType": error_type, "errorMessage": message }).to_string().into();
-        }
-        if let Ok(value) = HeaderValue::try_from(BASE64.encode(details)) {
-            trailers.insert(STREAM_ERROR_DETAILS, value);
-        }
-    }
-
-    /// The platform's own line about it.
-    fn log(&self, log: &mut super::log_tail::LogTail, request_id: &str) {
-        let Ok(body) = serde_json::from_slice::<serde_json::Value>(&self.body) else { return };
-        let message = body["errorMessage"].as_str().unwrap_or_default();
-        match self.status {
-            Some(("timeout", _)) => {
-                let task = message.rsplit("Error: ").next().unwrap_or(message);
-                let now = crate::time::UnixTime::from_nanos(epoch_ms().saturating_mul(1_000_000));
-                let time = now.to_utc().strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
-                log.platform(format_args!("{time} {request_id} {task}\n"));
-            }
-            Some((_, Some(error_type))) => log.platform(format_args!("{message}\n{error_type}")),
-            Some((_, None)) | None => {}
-        }
-    }
-}
-
 impl Order {
     fn put_version(&self, headers: &mut HeaderMap) {
         if let Ok(version) = HeaderValue::try_from(&self.version) {
@@ -477,6 +396,4 @@ pub(super) const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-e
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 pub(super) const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
-const STREAM_ERROR: HeaderName = HeaderName::from_static("x-vpce-stream-error");
-const STREAM_ERROR_DETAILS: HeaderName = HeaderName::from_static("x-vpce-stream-error-details");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
