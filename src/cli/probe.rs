@@ -71,6 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 fn variable(name: &str) -> Result<String, Fault> {
     std::env::var(name).map_err(|_| {
-        Fault::new(format!("{name} is not set")).remedy("run this on a host of a lab: vpce lab exec app -- vpce probe …")
+        Fault::new(format!("{name} is not set"))
+            .remedy("run this on a host of a lab: vpce lab exec app -- vpce probe …")
     })
 }

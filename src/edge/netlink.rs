@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
+use futures_util::StreamExt as _;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
@@ -93,6 +94,20 @@ impl Netlink {
         )
         .map(Link)
         .or_fault(|| format!("there is no interface {name}"))
+    }
+
+    /// The name of the interface that has this address.
+    ///
+    /// # Errors
+    /// When none has it.
+    pub fn interface_with(&self, address: IpAddr) -> Result<String, Fault> {
+        let request = self.handle.address().get().set_address_filter(address).execute();
+        let found = self.runtime.block_on(async { Box::pin(request).next().await });
+        let found = found.ok_or_else(|| Fault::new(format!("no interface has the address {address}")))?;
+        let index = found.or_fault(|| format!("cannot ask who has the address {address}"))?.header.index;
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
+            .and_then(|socket| rustix::net::netdevice::index_to_name(socket, index))
+            .or_fault(|| format!("cannot name the interface that has {address}"))
     }
 
     /// Makes a virtual cable: `here` in this namespace, `there` in another. Both ends get the MTU and are down.

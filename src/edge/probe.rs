@@ -135,7 +135,7 @@ pub fn ping(address: Ipv4Addr, patience: Duration) -> Result<Option<Duration>, F
     use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrV4, SocketType, ipproto, sockopt};
     const ECHO_REQUEST: u8 = 8;
     const ECHO_REPLY: u8 = 0;
-    let failed = |what: &str| move |error: rustix::io::Errno| Fault::new(format!("{what}: {error}"));
+    let failed = |what: &'static str| move |error: rustix::io::Errno| Fault::new(format!("{what}: {error}"));
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP))
         .map_err(failed("cannot open an ICMP socket"))?;
     let identifier = (std::process::id() as u16).to_be_bytes();

@@ -3,7 +3,7 @@
 //! Connected, so that the kernel gives each worker's socket its own frames and drops strangers'; non-blocking. Where the
 //! kernel has no segmentation offload, or a device on the way refuses it, frames are sent one by one: slower, never wrong.
 //!
-//! The Don't Fragment bit is clear (facts 7.1): the path's MTU is the emulated one, and a frame below it must cross
+//! The Don't Fragment bit is clear (Site-to-Site VPN user guide): the path's MTU is the emulated one, and a frame below it must cross
 //! whatever carries the lab.
 //!
 //! Counters: [`flush`] counts frames and bytes sent; what the outer network refuses is `TUNNEL_UNREACHABLE`, never an end.
@@ -302,11 +302,11 @@ fn refused(errno: Errno) -> Sent {
     }
 }
 
-fn last_errno() -> Errno {
+pub(super) fn last_errno() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-fn set_option(fd: &OwnedFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+pub(super) fn set_option(fd: &OwnedFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     // SAFETY: the option's value is a c_int on this stack, as long as declared; the call only reads it.
     let outcome = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), INT_LEN) };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

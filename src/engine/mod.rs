@@ -31,6 +31,7 @@ mod setup;
 mod timers;
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ use self::timers::Timers;
 use crate::dns::Resolver;
 use crate::eni::{Denial, EniStage, FlowLogRecord};
 use crate::flow::{EndCause, TimerWheel};
+use crate::packet::{FiveTuple, Protocol};
 use crate::tcp::{PacketBuffer, TcpStage};
 use crate::time::{Moment, Now};
 use crate::tls::ServerSetup;
@@ -162,6 +164,14 @@ impl Engine {
     /// Takes the flow-log records that are complete. Those beyond [`FLOW_RECORDS_MAX`] that nobody took are lost.
     pub fn take_flow_records(&mut self) -> Vec<FlowLogRecord> {
         std::mem::take(&mut self.flow_records)
+    }
+
+    /// The security-group rule that let the connection of `client` to `endpoint` in. `None` if there is no such flow, or it
+    /// outlived its rule.
+    pub fn rule_of(&self, client: SocketAddr, endpoint: SocketAddr) -> Option<String> {
+        let tuple = FiveTuple::between(client, endpoint, Protocol::TCP)?;
+        let (flow, _) = self.eni.flows().find(&tuple)?;
+        self.eni.rule_of(flow).map(ToString::to_string)
     }
 
     /// The latest packets that were denied, oldest kind first.

@@ -7,6 +7,9 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use crate::config::Topology;
 use crate::dns::View;
 
+/// The resolver's second address, the same in every VPC (VPC user guide, "DNS attributes for your VPC").
+const LINK_LOCAL_RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
+
 /// What a destination address belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Destination {
@@ -77,7 +80,7 @@ impl Routes {
         }
         match address {
             IpAddr::V4(a) if a == self.service => Destination::Service,
-            IpAddr::V4(a) if a == self.resolver => Destination::Resolver(View::Vpc),
+            IpAddr::V4(a) if a == self.resolver || a == LINK_LOCAL_RESOLVER => Destination::Resolver(View::Vpc),
             IpAddr::V4(a) if Some(a) == self.inbound_endpoint => Destination::Resolver(View::OnPremises),
             IpAddr::V4(a) if self.on_premises.contains(&a) => Destination::OnPremises,
             IpAddr::V4(a) if self.vpc.contains(&a) => Destination::Vpc,

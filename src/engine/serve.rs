@@ -1,5 +1,6 @@
 //! A request's way to the function host and back: the Lambda API over what the engine has.
 
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use http::{HeaderMap, HeaderValue, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
@@ -40,6 +42,7 @@ pub(super) struct Serving {
     inside: IpAddr,
     host: SocketAddr,
     counters: Arc<Counters>,
+    stamp: Rc<Stamp>,
 }
 
 impl Serving {
@@ -51,7 +54,9 @@ impl Serving {
         host: SocketAddr,
     ) -> Self {
         let (clock, counters) = (Rc::clone(&parts.clock), Arc::clone(&parts.counters));
+        let stamp = Rc::new(Stamp { clock: Rc::clone(&clock), date: RefCell::default() });
         Self {
+            stamp,
             service: Rc::new(Service::new(parts)),
             clock,
             events: FuturesUnordered::new(),
@@ -77,11 +82,16 @@ impl Serving {
     pub(super) fn handler(&self, client: SocketAddr, endpoint: SocketAddr) -> Handler<ServiceBody> {
         let eni = self.routes.eni_of(endpoint.ip()).unwrap_or(0);
         let connection = Rc::new(ConnectionInfo { client, endpoint, eni, is_secure: true });
-        let (service, counters) = (Rc::clone(&self.service), Arc::clone(&self.counters));
+        let (service, counters, stamp) = (Rc::clone(&self.service), Arc::clone(&self.counters), Rc::clone(&self.stamp));
         Rc::new(move |request| {
             counters.count(Event::HttpRequest);
-            let (service, connection) = (Rc::clone(&service), Rc::clone(&connection));
-            Box::pin(async move { service.handle(&connection, request).await })
+            let (service, stamp, connection) = (Rc::clone(&service), Rc::clone(&stamp), Rc::clone(&connection));
+            let persists = keeps_alive(request.version(), request.headers());
+            Box::pin(async move {
+                let mut response = service.handle(&connection, request).await;
+                stamp.put_on(response.headers_mut(), persists);
+                response
+            })
         })
     }
 
@@ -122,6 +132,36 @@ impl Serving {
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         Some(self.service.next_deadline()).filter(|at| *at != Moment::NEVER)
     }
+}
+
+/// The headers of every answer that are the connection's business, not the API's. SDKs set their clocks by `Date`.
+struct Stamp {
+    clock: Rc<TurnClock>,
+    /// A second and how it is written: most answers share it with the one before.
+    date: RefCell<(u64, Option<HeaderValue>)>,
+}
+
+impl Stamp {
+    fn put_on(&self, headers: &mut HeaderMap, persists: bool) {
+        let unix = self.clock.now().unix;
+        let mut date = self.date.borrow_mut();
+        if date.0 != unix.secs() || date.1.is_none() {
+            *date = (unix.secs(), HeaderValue::try_from(unix.to_http_date()).ok());
+        }
+        if let Some(value) = &date.1 {
+            headers.insert(header::DATE, value.clone());
+        }
+        if persists {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+        }
+    }
+}
+
+/// Whether an HTTP/1.1 connection stays open after this request; HTTP/2 has no such header (RFC 9113 §8.2.2).
+fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
+    let options = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let mut options = options.flat_map(|value| value.split(','));
+    version == Version::HTTP_11 && !options.any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
 /// The function host behind the tunnel.

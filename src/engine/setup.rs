@@ -207,7 +207,8 @@ impl Engine {
         let events = ready.waker(Task::Events);
         let serving = Serving::new(parts, events, routes.clone(), inside, host);
         let flow_seed = FlowSeed([word(16), word(24)]);
-        let eni = EniStage::new(Arc::clone(&snapshot.enis), flow_seed, FlowLogSettings::default(), now);
+        let flow_log = FlowLogSettings { window: settings.flow_log_interval, ..FlowLogSettings::default() };
+        let eni = EniStage::new(Arc::clone(&snapshot.enis), flow_seed, flow_log, now);
         Self {
             now,
             eni,

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, header};
 use http_body::Body;
 use serde_json::Value;
 use uuid::Uuid;
@@ -187,9 +187,17 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
     where
         B: Body<Data = Bytes>,
     {
-        let route = route(&head.method, head.uri.path(), head.uri.query())?;
-        call.finish.record.operation = Some(route.operation.name());
-        let pending = self.authority.begin(head, connection, self.clock.now())?;
+        let admitted = route(&head.method, head.uri.path(), head.uri.query()).and_then(|route| {
+            call.finish.record.operation = Some(route.operation.name());
+            Ok((route, self.authority.begin(head, connection, self.clock.now())?))
+        });
+        let (route, pending) = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                discard(head, body).await;
+                return Err(error);
+            }
+        };
         let (payload, sha256) = self.receive(route.operation, head, body, call).await?;
         let caller = self.authority.finish(pending, &sha256, self.clock.now())?;
         call.finish.record.principal = Some(self.authority.principal(&caller).to_owned());
@@ -301,6 +309,15 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         })?;
         record.version = Some(target.version.clone());
         Ok(Permitted { target, permit })
+    }
+}
+
+/// Reads the body of a request that is refused by its head, so that the connection can be used again and a client that is
+/// still sending sees the answer. One that waits to be asked for its body is told no instead.
+async fn discard<B: Body<Data = Bytes>>(head: &Parts, body: B) {
+    if !head.headers.contains_key(header::EXPECT) {
+        // However it ends: the answer is the same.
+        let _: Result<Bytes, CollectError<B::Error>> = collect(body, 0, DISCARD_MAX, |_| {}).await;
     }
 }
 

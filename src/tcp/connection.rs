@@ -49,9 +49,10 @@ impl Connection {
         !matches!(self.state(), State::Closed | State::Listen | State::SynSent | State::SynReceived)
     }
 
-    /// Whether nothing more can happen: closed, or only waiting for old segments to die.
+    /// Whether nothing more can happen: closed, only waiting for old segments to die, or reset before it was established,
+    /// when a server's socket listens again (RFC 9293 §3.10.7.4). Ask only after the client's first segment.
     pub fn is_over(&self) -> bool {
-        matches!(self.state(), State::Closed | State::TimeWait)
+        matches!(self.state(), State::Closed | State::TimeWait | State::Listen)
     }
 
     /// Whether received data waits.

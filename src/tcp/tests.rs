@@ -155,6 +155,22 @@ fn connections_are_limited_and_their_sockets_used_again() {
 }
 
 #[test]
+fn a_client_that_resets_during_the_handshake_ends_the_connection() {
+    let mut wire = Wire::new(Leg::Vpc, "10.0.1.10", "10.0.1.100", true);
+    let mut out = PacketBuffer::default();
+    assert!(wire.client.poll_egress(&mut wire.c, wire.now, &mut out));
+    wire.server.ingress(&mut wire.s, &mut out.packet().to_vec(), wire.now, &mut PacketBuffer::default());
+    assert!(wire.server.poll_egress(&mut wire.s, wire.now, &mut out));
+    assert_eq!(wire.s.state(), State::SynReceived);
+    assert!(!wire.s.is_over());
+    wire.client.ingress(&mut wire.c, &mut out.packet().to_vec(), wire.now, &mut PacketBuffer::default());
+    wire.c.abort();
+    assert!(wire.client.poll_egress(&mut wire.c, wire.now, &mut out));
+    wire.server.ingress(&mut wire.s, &mut out.packet().to_vec(), wire.now, &mut PacketBuffer::default());
+    assert!(wire.s.is_over(), "{:?}", wire.s.state());
+}
+
+#[test]
 fn a_silent_peer_is_given_up_after_its_time_out() {
     let mut wire = Wire::new(Leg::Vpc, "10.0.1.10", "10.0.1.100", true);
     wire.settle();

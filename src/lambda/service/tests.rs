@@ -444,6 +444,22 @@ fn payloads_are_bounded_as_announced_and_as_they_come() {
 }
 
 #[test]
+fn a_refused_requests_body_is_read_unless_the_client_waits_to_be_asked_for_it() {
+    let world = world();
+    for (uri, headers, left) in
+        [(INVOKE, &[][..], 0), ("/no/such/path", &[], 0), (INVOKE, &[("expect", "100-continue")], 3)]
+    {
+        let chunks = Rc::new(Cell::new(3));
+        let reply = world.send(Method::POST, uri, headers, Endless(Rc::clone(&chunks)));
+        assert_eq!(reply.status, 403);
+        assert_eq!(chunks.get(), left, "{uri} {headers:?}");
+    }
+    let endless = Rc::new(Cell::new(usize::MAX));
+    world.send(Method::POST, INVOKE, &[], Endless(Rc::clone(&endless)));
+    assert!(usize::MAX - endless.get() <= 257, "no more than 16 MB are read");
+}
+
+#[test]
 fn a_body_in_pieces_is_one_payload() {
     let world = world();
     world.answers("null");

@@ -1,0 +1,471 @@
+//! The network of real labs, seen from their hosts: what the eni answers, what it drops, and what it says of it.
+
+#![expect(clippy::unwrap_used, reason = "tests fail loudly")]
+
+mod support;
+
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+use support::quickstart::{DUALSTACK, ENI, ENI6, HOST, REGIONAL, ZONAL};
+use support::{Lab, Tun, strings, wait_for};
+
+in_both_modes! {
+    a_stranger_is_timed_out_and_the_denial_names_the_nearest_rule: [Python];
+    a_ping_gets_no_answer: [Python];
+    what_is_larger_than_the_mtu_vanishes: [Python];
+    the_mss_is_clamped: [Python];
+    a_port_that_no_rule_allows_is_silent: [Python];
+    an_address_that_is_nobodys_is_silent: [Python];
+    names_of_the_endpoint_resolve_in_the_vpc_and_on_premises: [Python];
+    clients_on_premises_come_through_the_tunnel: [Python, Curl];
+    the_tunnels_mtu_and_mss_are_those_of_a_vpn: [Python, Curl];
+    a_rule_may_name_a_group_or_a_prefix_list: [Python];
+    a_network_acl_is_stateless: [Python];
+    what_a_rule_allows_but_the_service_does_not_serve_is_silent: [Python];
+    round_robin_is_over_the_enis_of_all_zones: [Python];
+    an_idle_flow_is_forgotten: [Python];
+    revoking_a_rule_stops_new_flows_only: [Python];
+    without_private_dns_the_public_name_leads_nowhere: [Python, Curl];
+    resets_are_sent_where_settings_say_so: [Python];
+}
+
+/// The quickstart lab.
+fn lab(mode: Tun) -> &'static Lab {
+    static LABS: [OnceLock<Lab>; 2] = [const { OnceLock::new() }; 2];
+    LABS[mode as usize].get_or_init(|| Lab::quickstart(mode))
+}
+
+/// The denials of packets from `source`, an address with or without a port.
+fn denials_of(lab: &Lab, source: &str) -> Vec<Value> {
+    let from = |denial: &Value| denial["source"].as_str().unwrap().starts_with(source);
+    lab.denials().into_iter().filter(from).collect()
+}
+
+/// The one denial of packets from `host`'s port.
+fn denial_of(lab: &Lab, host: &str, outcome: &Value) -> Value {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let mut found = denials_of(lab, &format!("{host}:{}", outcome["port"]));
+    assert_eq!(found.len(), 1, "denials of {host}: {found:?}");
+    found.remove(0)
+}
+
+fn a_stranger_is_timed_out_and_the_denial_names_the_nearest_rule(mode: Tun) {
+    let lab = lab(mode);
+    assert_eq!(lab.probe("app", &["connect", ENI, "443"])["outcome"], "connected");
+    for (address, stranger, range) in
+        [(ENI, "10.0.9.10", "10.0.1.0/24"), (ENI6, "2001:db8:1234:1a09::a", "2001:db8:1234:1a01::/64")]
+    {
+        let before = lab.count("endpoint", "ENI_SG_RULES_MISMATCH");
+        let outcome = lab.probe("stranger", &["connect", address, "443", "1.5"]);
+        assert_eq!(outcome["outcome"], "timeout", "never a refusal: {outcome}");
+        let denial = denial_of(lab, stranger, &outcome);
+        assert_eq!(
+            (&denial["reason"], &denial["eni"]),
+            (&json!("ENI_SG_RULES_MISMATCH"), &json!("eni-0a1b2c3d4e5f60718"))
+        );
+        let text = denial["text"].as_str().unwrap();
+        assert!(text.starts_with("sg-1a2b3c4d sgr-"), "{text}");
+        assert!(text.ends_with(&format!(" allows tcp/443 from {range}, but the source is {stranger}")), "{text}");
+        // The first SYN and at least one more.
+        assert!(denial["packets"].as_u64().unwrap() >= 2, "{denial}");
+        assert!(lab.count("endpoint", "ENI_SG_RULES_MISMATCH") >= before + 2);
+    }
+}
+
+fn a_ping_gets_no_answer(mode: Tun) {
+    let lab = lab(mode);
+    assert_eq!(lab.probe("app", &["ping", "10.0.9.10"]), json!({ "icmp": [[0, 0], [0, 0], [0, 0]] }), "others answer");
+    for (host, address, source, range) in [
+        ("app", ENI, "10.0.1.10:0", "10.0.1.0/24, but the protocol is icmp"),
+        ("app", ENI6, "[2001:db8:1234:1a01::a]:0", "2001:db8:1234:1a01::/64, but the protocol is icmpv6"),
+        ("onprem", ENI, "192.168.10.10:0", "192.168.10.0/24, but the protocol is icmp"),
+    ] {
+        assert_eq!(lab.probe(host, &["ping", address]), json!({ "icmp": [] }));
+        let denials = denials_of(lab, source);
+        assert_eq!(denials.len(), 1, "{denials:?}");
+        assert!(denials[0]["text"].as_str().unwrap().ends_with(range), "{denials:?}");
+        assert_eq!(denials[0]["packets"], 3);
+    }
+}
+
+fn what_is_larger_than_the_mtu_vanishes(mode: Tun) {
+    let lab = lab(mode);
+    for address in [ENI, ENI6] {
+        let fits = lab.probe("app", &["syn", address, "443", "8961", "8500"]);
+        assert_eq!((&fits["sent"], &fits["answer"]["flags"]), (&json!(8_500), &json!(0x12)), "{fits}");
+    }
+    let before = lab.count("endpoint", "ENI_MTU_EXCEEDED");
+    for (address, length, fragment) in
+        [(ENI, "8501", "df"), (ENI, "9001", "df"), (ENI, "9001", "may"), (ENI6, "9001", "df")]
+    {
+        let outcome = lab.probe("app", &["syn", address, "443", "8961", length, fragment]);
+        assert_eq!(outcome["sent"].to_string(), length);
+        assert_eq!((&outcome["answer"], &outcome["icmp"]), (&Value::Null, &json!([])), "{address} {length}");
+    }
+    assert_eq!(lab.count("endpoint", "ENI_MTU_EXCEEDED"), before + 4);
+}
+
+fn the_mss_is_clamped(mode: Tun) {
+    let lab = lab(mode);
+    for (address, mss) in [(ENI, 8_365), (ENI6, 8_345)] {
+        let answer = &lab.probe("app", &["syn", address, "443", "8961"])["answer"];
+        assert_eq!((&answer["flags"], &answer["mss"]), (&json!(0x12), &json!(mss)), "{address}");
+        let kernel = lab.probe("app", &["connect", address, "443"]);
+        assert_eq!(kernel["mss"], mss, "what a client's kernel makes of it: {kernel}");
+    }
+    assert!(lab.count("endpoint", "MSS_CLAMPED") > 0);
+}
+
+fn a_port_that_no_rule_allows_is_silent(mode: Tun) {
+    let lab = lab(mode);
+    for address in [ENI, ENI6] {
+        let outcome = lab.probe("app", &["connect", address, "80", "1.5"]);
+        assert_eq!(outcome["outcome"], "timeout", "{outcome}");
+        let source = if address == ENI { "10.0.1.10" } else { "2001:db8:1234:1a01::a" };
+        let text = denial_of(lab, source, &outcome)["text"].as_str().unwrap().to_owned();
+        assert!(text.contains("allows tcp/443") && text.ends_with("but the port is 80"), "{text}");
+    }
+    assert_eq!(lab.probe("app", &["udp", ENI, "443", "100"]), json!({ "answer": null, "icmp": [] }));
+}
+
+fn an_address_that_is_nobodys_is_silent(mode: Tun) {
+    let lab = lab(mode);
+    for (host, address) in
+        [("app", "10.0.1.77"), ("app", "198.18.0.1"), ("app", "192.168.10.77"), ("onprem", "10.0.1.77")]
+    {
+        let before = lab.count("endpoint", "CANNOT_ROUTE");
+        let outcome = lab.probe(host, &["connect", address, "443", "0.5"]);
+        assert_eq!(outcome["outcome"], "timeout", "{host} {address}");
+        // What is nobody's on the customer's side is the customer's business.
+        if address != "192.168.10.77" {
+            assert!(lab.count("endpoint", "CANNOT_ROUTE") > before, "{host} {address}");
+        }
+    }
+}
+
+fn names_of_the_endpoint_resolve_in_the_vpc_and_on_premises(mode: Tun) {
+    let lab = lab(mode);
+    for (host, server) in
+        [("app", "10.0.0.2"), ("stranger", "10.0.0.2"), ("onprem", "192.168.10.2"), ("onprem", "10.0.1.53")]
+    {
+        let ask = |name: &str, kind: &str| lab.probe(host, &["dns", server, name, kind]);
+        for name in [HOST, DUALSTACK, REGIONAL, ZONAL, &HOST.to_uppercase()] {
+            let wants = |address: &str| json!({ "code": "NOERROR", "answers": [address], "ttls": [60] });
+            assert_eq!(ask(name, "A"), wants(ENI), "{host} {server} {name}");
+            assert_eq!(ask(name, "AAAA"), wants(ENI6), "{host} {server} {name}");
+        }
+        assert_eq!(ask(HOST, "TXT"), json!({ "code": "NOERROR", "answers": [], "ttls": [] }));
+        for name in ["vpce-0123456789abcdef0-zzzzzzzz.lambda.us-east-2.vpce.amazonaws.com", "example.com"] {
+            assert_eq!(ask(name, "A"), json!({ "code": "NXDOMAIN", "answers": [], "ttls": [] }), "{host} {name}");
+        }
+    }
+    for host in ["app", "onprem"] {
+        // By the resolver library and the host's own resolv.conf, as clients do.
+        assert_eq!(lab.probe(host, &["addresses", HOST]), json!({ "addresses": [ENI, ENI6] }), "{host}");
+        assert_eq!(lab.probe(host, &["addresses", "example.com"]), json!({ "failed": "no such name" }), "{host}");
+    }
+    let outside = lab.probe("onprem", &["dns", "10.0.0.2", HOST, "A"]);
+    assert_eq!(outside, json!({ "failed": "TimeoutError" }), "VPC+2 is for the VPC alone");
+    assert!(lab.count("endpoint", "DNS_REFUSED") > 0);
+}
+
+fn clients_on_premises_come_through_the_tunnel(mode: Tun) {
+    let lab = lab(mode);
+    for (option, address) in [("--ipv4", ENI), ("--ipv6", ENI6)] {
+        let before = lab.count("onprem", "FRAMES_TX");
+        let shown = ["--output", "/dev/null", "--write-out", "%{http_code} %{remote_ip}"];
+        let said = lab.curl("onprem", &[&[option, &format!("https://{HOST}/")], &shown[..]].concat()).ok();
+        assert_eq!(said, format!("403 {address}"));
+        // SYN, ACK, ClientHello, Finished, request.
+        assert!(lab.count("onprem", "FRAMES_TX") >= before + 5, "{option}");
+    }
+}
+
+fn the_tunnels_mtu_and_mss_are_those_of_a_vpn(mode: Tun) {
+    let lab = Lab::changed(&[], &["--path", "vpn", "--tun", mode.name()]);
+    // AES-GCM with NAT traversal: MTU 1438, MSS 1398; 20 less for IPv6.
+    for (address, mss, fits, large) in [(ENI, 1_398, "1438", "1439"), (ENI6, 1_378, "1438", "1439")] {
+        let own = if address == ENI { "1460" } else { "1440" };
+        let fits = lab.probe("onprem", &["syn", address, "443", own, fits]);
+        assert_eq!((&fits["answer"]["flags"], &fits["answer"]["mss"]), (&json!(0x12), &json!(mss)), "{fits}");
+        if address == ENI {
+            // That is the customer's router speaking, not AWS.
+            let large = lab.probe("onprem", &["syn", address, "443", own, large]);
+            assert_eq!((&large["answer"], &large["icmp"]), (&Value::Null, &json!([[3, 4]])), "{large}");
+        }
+        assert_eq!(lab.probe("onprem", &["connect", address, "443"])["mss"], mss);
+    }
+    // A body of many segments.
+    let file = lab.folder().join("body");
+    std::fs::write(&file, "x".repeat(300_000)).unwrap();
+    let body = format!("@{}", file.display());
+    let url = format!("https://{HOST}/2015-03-31/functions/echo/invocations");
+    let said = lab.curl("onprem", &["--data", &body, &url]).ok();
+    assert_eq!(said, r#"{"message":"Missing Authentication Token"}"#);
+}
+
+/// Two zones, groups, a prefix list, a network ACL, and rules that allow more than the service serves.
+const RULES: &str = r#"
+name = "rules"
+
+[vpc]
+cidr = "10.0.0.0/16"
+
+[[subnet]]
+id = "subnet-aaaaaaaa"
+cidr = "10.0.1.0/24"
+zone = "us-east-2a"
+
+[[subnet]]
+id = "subnet-bbbbbbbb"
+cidr = "10.0.2.0/24"
+zone = "us-east-2b"
+network_acl = "acl-0a1b2c3d"
+
+[[subnet]]
+id = "subnet-cccccccc"
+cidr = "10.0.3.0/24"
+zone = "us-east-2a"
+
+[[network_acl]]
+id = "acl-0a1b2c3d"
+ingress = [
+    { number = 90, protocol = "tcp", port = 443, cidr = "10.0.3.11/32", action = "deny" },
+    { number = 100, protocol = "all", cidr = "0.0.0.0/0", action = "allow" },
+]
+egress = [
+    { number = 90, protocol = "tcp", port = "1024-65535", cidr = "10.0.3.12/32", action = "deny" },
+    { number = 100, protocol = "all", cidr = "0.0.0.0/0", action = "allow" },
+]
+
+[[prefix_list]]
+id = "pl-0a1b2c3d"
+entries = ["192.168.10.0/28", "192.168.10.128/25"]
+
+[[security_group]]
+id = "sg-0e0e0e0e"
+name = "endpoint"
+ingress = [
+    { protocol = "tcp", port = 443, group = "sg-0c0c0c0c" },
+    { protocol = "tcp", port = 443, prefix_list = "pl-0a1b2c3d" },
+    { protocol = "tcp", port = 80, group = "sg-0c0c0c0c" },
+    { protocol = "udp", port = 443, group = "sg-0c0c0c0c" },
+    { protocol = "icmp", icmp_type = -1, icmp_code = -1, group = "sg-0c0c0c0c" },
+]
+
+[[security_group]]
+id = "sg-0c0c0c0c"
+name = "clients"
+
+[endpoint]
+id = "vpce-0123456789abcdef0"
+dns_token = "lj2wisx3"
+security_groups = ["sg-0e0e0e0e"]
+
+[[endpoint.eni]]
+subnet = "subnet-aaaaaaaa"
+ipv4 = "10.0.1.100"
+
+[[endpoint.eni]]
+subnet = "subnet-bbbbbbbb"
+ipv4 = "10.0.2.100"
+
+[endpoint.settings]
+idle_timeout = "1s"
+other_port = "OTHER_PORT"
+late_packet = "LATE_PACKET"
+
+[[host]]
+name = "member"
+subnet = "subnet-cccccccc"
+ipv4 = "10.0.3.10"
+security_groups = ["sg-0c0c0c0c"]
+
+[[host]]
+name = "blocked"
+subnet = "subnet-cccccccc"
+ipv4 = "10.0.3.11"
+security_groups = ["sg-0c0c0c0c"]
+
+[[host]]
+name = "deaf"
+subnet = "subnet-cccccccc"
+ipv4 = "10.0.3.12"
+security_groups = ["sg-0c0c0c0c"]
+
+[[host]]
+name = "outsider"
+subnet = "subnet-cccccccc"
+ipv4 = "10.0.3.13"
+
+[[host]]
+name = "listed"
+on_premises = true
+ipv4 = "192.168.10.10"
+
+[[host]]
+name = "unlisted"
+on_premises = true
+ipv4 = "192.168.10.100"
+
+[[identity]]
+name = "Admin"
+policy = '''{ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": "*", "Resource": "*" }] }'''
+
+[[function]]
+name = "echo"
+builtin = "echo"
+"#;
+const ENI_A: &str = "10.0.1.100";
+const ENI_B: &str = "10.0.2.100";
+
+fn rules_text(unanswered: &str) -> String {
+    RULES.replace("OTHER_PORT", unanswered).replace("LATE_PACKET", unanswered)
+}
+
+/// The lab of [`RULES`], where nothing is ever refused.
+fn rules(mode: Tun) -> &'static Lab {
+    static LABS: [OnceLock<Lab>; 2] = [const { OnceLock::new() }; 2];
+    LABS[mode as usize].get_or_init(|| Lab::of_text(&rules_text("drop"), &["--tun", mode.name()]))
+}
+
+fn a_rule_may_name_a_group_or_a_prefix_list(mode: Tun) {
+    let lab = rules(mode);
+    for host in ["member", "listed"] {
+        assert_eq!(lab.probe(host, &["connect", ENI_A, "443"])["outcome"], "connected", "{host}");
+    }
+    for (host, address, wants) in [
+        ("outsider", "10.0.3.13", "but the source 10.0.3.13 is not in sg-0c0c0c0c"),
+        ("unlisted", "192.168.10.100", "but the source is 192.168.10.100"),
+    ] {
+        let outcome = lab.probe(host, &["connect", ENI_A, "443", "1.5"]);
+        assert_eq!(outcome["outcome"], "timeout", "{host}");
+        let denial = denial_of(lab, address, &outcome);
+        assert_eq!(denial["reason"], "ENI_SG_RULES_MISMATCH");
+        let text = denial["text"].as_str().unwrap();
+        assert!(text.contains(wants), "{host}: {text}");
+    }
+}
+
+fn a_network_acl_is_stateless(mode: Tun) {
+    let lab = rules(mode);
+    // What it denies on the way in never arrives; what it denies on the way out was let in and is not answered.
+    for (host, address, entry) in [("blocked", "10.0.3.11", "90"), ("deaf", "10.0.3.12", "90")] {
+        assert_eq!(lab.probe(host, &["connect", ENI_A, "443"])["outcome"], "connected", "no ACL there: {host}");
+        let before = lab.count("endpoint", "SUBNET_ACL_RESTRICTION");
+        let outcome = lab.probe(host, &["connect", ENI_B, "443", "1.5"]);
+        assert_eq!(outcome["outcome"], "timeout", "{host}");
+        assert!(lab.count("endpoint", "SUBNET_ACL_RESTRICTION") > before, "{host}");
+        let place = format!("{address}:{}", outcome["port"]);
+        let named = lab.denials().into_iter().find(|denial| {
+            let either = |key: &str| denial[key].as_str().unwrap() == place;
+            denial["reason"] == "SUBNET_ACL_RESTRICTION" && (either("source") || either("destination"))
+        });
+        let text = named.unwrap_or_else(|| panic!("{host}: {:?}", lab.denials()))["text"].as_str().unwrap().to_owned();
+        assert!(text.contains("acl-0a1b2c3d") && text.contains(entry), "{text}");
+    }
+    assert_eq!(lab.probe("member", &["connect", ENI_B, "443"])["outcome"], "connected", "others may");
+}
+
+fn what_a_rule_allows_but_the_service_does_not_serve_is_silent(mode: Tun) {
+    let lab = rules(mode);
+    let outcome = lab.probe("member", &["connect", ENI_A, "80", "1.5"]);
+    assert_eq!(outcome["outcome"], "timeout", "other_port = drop");
+    assert_eq!(denial_of(lab, "10.0.3.10", &outcome)["reason"], "ENI_PORT_CLOSED");
+    assert_eq!(lab.probe("member", &["udp", ENI_A, "443", "100"]), json!({ "answer": null, "icmp": [] }));
+    assert!(lab.count("endpoint", "ENI_PROTOCOL_UNSUPPORTED") > 0);
+    let before = lab.count("endpoint", "ENI_ICMP_IGNORED");
+    assert_eq!(lab.probe("member", &["ping", ENI_A]), json!({ "icmp": [] }), "an endpoint does not respond to ping");
+    assert_eq!(lab.count("endpoint", "ENI_ICMP_IGNORED"), before + 3);
+}
+
+fn round_robin_is_over_the_enis_of_all_zones(mode: Tun) {
+    let lab = rules(mode);
+    let ask = |name: &str| {
+        let asked = lab.probe("member", &["dns", "10.0.0.2", name, "A", "8"]);
+        let first = |answer: &Value| answer["answers"][0].as_str().unwrap().to_owned();
+        asked["asked"].as_array().unwrap().iter().map(first).collect::<Vec<_>>()
+    };
+    for name in [HOST, REGIONAL] {
+        let found = ask(name);
+        assert_eq!(
+            [ENI_A, ENI_B].map(|eni| found.iter().filter(|first| *first == eni).count()),
+            [4, 4],
+            "{name}: {found:?}"
+        );
+    }
+    let second = ZONAL.replace("us-east-2a.", "us-east-2b.");
+    assert_eq!(strings(ask(ZONAL)), strings([ENI_A; 8]));
+    assert_eq!(strings(ask(&second)), strings([ENI_B; 8]));
+    let none = lab.probe("member", &["dns", "10.0.0.2", &ZONAL.replace("us-east-2a.", "us-east-2c."), "A"]);
+    assert_eq!(none["code"], "NXDOMAIN");
+}
+
+fn an_idle_flow_is_forgotten(mode: Tun) {
+    let outcome = rules(mode).probe("member", &["idle", ENI_A, "443", "2.5"]);
+    assert_eq!(outcome["before"], "open");
+    assert_eq!(outcome["after"], "timeout", "late_packet = drop: {outcome}");
+    assert!(rules(mode).count("endpoint", "FLOW_EXPIRED") > 0);
+    assert!(rules(mode).count("endpoint", "FLOW_IDLE_EXPIRED") > 0);
+}
+
+fn revoking_a_rule_stops_new_flows_only(mode: Tun) {
+    let text = rules_text("drop").replace("idle_timeout = \"1s\"", "idle_timeout = \"350s\"");
+    let lab = Lab::of_text(&text, &["--tun", mode.name()]);
+    let gate = lab.folder().join("gate");
+    let held = lab.start_probe("member", &["hold", ENI_A, "443", gate.to_str().unwrap()]);
+    wait_for("the connection is open", 10, || gate.exists().then_some(()));
+    let changed = lab.folder().join("changed.toml");
+    let revoked = text.replace("{ protocol = \"tcp\", port = 443, group = \"sg-0c0c0c0c\" },", "");
+    assert_ne!(revoked, text);
+    std::fs::write(&changed, revoked).unwrap();
+    let answer = lab.ask_endpoint(&json!({ "do": "reload", "topology": changed }));
+    assert!(answer.get("error").is_none(), "{answer}");
+    let outcome = lab.probe("member", &["connect", ENI_A, "443", "1.5"]);
+    assert_eq!(outcome["outcome"], "timeout", "a new flow is judged by the new rules");
+    std::fs::remove_file(&gate).unwrap();
+    let held: Value = serde_json::from_slice(&held.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(held["after"], "open", "a tracked flow goes on: {held}");
+    assert!(lab.count("endpoint", "FLOW_REJUDGED") > 0);
+}
+
+/// [`RULES`] with private DNS off and every setting that answers.
+fn open(mode: Tun) -> &'static Lab {
+    static LABS: [OnceLock<Lab>; 2] = [const { OnceLock::new() }; 2];
+    LABS[mode as usize].get_or_init(|| {
+        let text = rules_text("reset").replace("dns_token", "private_dns = false\ndns_token");
+        let text = text.replace(
+            "[[host]]\nname = \"member\"",
+            "[resolver]\ninbound_endpoint = \"10.0.1.53\"\n\n[[host]]\nname = \"member\"",
+        );
+        Lab::of_text(&text, &["--tun", mode.name()])
+    })
+}
+
+fn without_private_dns_the_public_name_leads_nowhere(mode: Tun) {
+    let lab = open(mode);
+    for (host, server) in [("member", "10.0.0.2"), ("listed", "192.168.10.2")] {
+        let public = lab.probe(host, &["dns", server, HOST, "A"]);
+        assert_eq!(public["answers"], json!(["192.0.2.1"]), "{host}: {public}");
+        assert_eq!(lab.probe(host, &["dns", server, ZONAL, "A"])["answers"], json!([ENI_A]), "these are public names");
+        let before = lab.count("endpoint", "CANNOT_ROUTE");
+        let ran = lab.curl(host, &["--max-time", "1.5", &format!("https://{HOST}/")]);
+        assert_eq!(ran.code, 28, "{host}: {}", ran.stderr);
+        if host == "member" {
+            assert!(lab.count("endpoint", "CANNOT_ROUTE") > before, "{host}");
+        }
+        let shown = ["--output", "/dev/null", "--write-out", "%{http_code}"];
+        assert_eq!(lab.curl(host, &[&shown[..], &[&format!("https://{ZONAL}/")]].concat()).ok(), "403", "{host}");
+    }
+}
+
+fn resets_are_sent_where_settings_say_so(mode: Tun) {
+    let lab = open(mode);
+    let outcome = lab.probe("member", &["connect", ENI_A, "80"]);
+    assert_eq!(outcome["outcome"], "ECONNREFUSED", "other_port = reset");
+    let outcome = lab.probe("outsider", &["connect", ENI_A, "80", "1.5"]);
+    assert_eq!(outcome["outcome"], "timeout", "what no rule allows stays silent");
+    let outcome = lab.probe("member", &["idle", ENI_A, "443", "2.5"]);
+    assert_eq!((&outcome["before"], &outcome["after"]), (&json!("open"), &json!("ECONNRESET")), "late_packet = reset");
+}
