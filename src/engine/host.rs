@@ -5,14 +5,15 @@
 //! While a request is out the connection is probed, so that a dead tunnel ends it within [`SILENCE`]; an idle one is left
 //! alone. A request that hyper hands back unsent (the host closed an idle connection) goes out again on another.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::io;
+mod connection;
+mod line;
+mod ports;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::rc::{Rc, Weak};
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,13 +22,12 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper::rt::{Read, ReadBufCursor, Write};
 
-use super::client::LINGER;
-use super::ready::TaskWaker;
+pub(super) use self::connection::HostConnection;
+use self::connection::{Sender, SharedTcp};
+use self::line::{Pool, Ticket};
+pub(super) use self::ports::PortTable;
 use super::timers::Timers;
-use crate::tcp::{Connection, State};
 use crate::time::Moment;
 
 /// Connections to the function host per worker.
@@ -36,21 +36,8 @@ pub(super) const CONNECTION_LIMIT: usize = 256;
 const PENDING_LIMIT: usize = 4_096;
 /// How long the host may be silent on TCP's level while a request is out, and during the handshake.
 const SILENCE: Duration = Duration::from_secs(4);
-const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How often a request that was not sent is tried on another connection.
 const ATTEMPTS: usize = 3;
-
-/// A connection shared by the engine, hyper and whoever has a request on it.
-pub(super) struct Wire {
-    pub(super) tcp: RefCell<Connection>,
-    /// Bytes written since a request was given to it.
-    written: Cell<usize>,
-    /// The host reset it and had acknowledged none of them: it knows nothing of the request.
-    untouched: Cell<bool>,
-}
-
-type SharedTcp = Rc<Wire>;
-type Driver = http1::Connection<HostIo, Full<Bytes>>;
 
 /// Why the function host gave no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,154 +57,6 @@ pub(super) enum HostFailure {
 pub(super) struct HostPool {
     pool: Rc<RefCell<Pool>>,
     timers: Timers,
-}
-
-#[derive(Default)]
-struct Pool {
-    idle: Vec<Sender>,
-    /// Invocations in line for a connection. One that gave up leaves a dead entry until it is its turn.
-    waiting: VecDeque<Weak<Ticket>>,
-    /// Those in line, without the dead.
-    in_line: usize,
-    /// Connections that exist, in whatever state.
-    live: usize,
-    /// Connections the engine has yet to begin.
-    wanted: usize,
-    /// Connections wanted or begun that have not opened.
-    opening: usize,
-    /// Connections begun since ever.
-    begun: u64,
-    pending: usize,
-}
-
-impl Pool {
-    /// Hands a connection to the first in line. Handed over and not offered, so that nobody who comes later takes it.
-    fn give(&mut self, sender: Sender) {
-        match self.next_in_line() {
-            Some(ticket) => {
-                ticket.sender.replace(Some(sender));
-                ticket.wake();
-            }
-            None => self.idle.push(sender),
-        }
-    }
-
-    fn next_in_line(&mut self) -> Option<Rc<Ticket>> {
-        while let Some(ticket) = self.waiting.pop_front() {
-            if let Some(ticket) = ticket.upgrade() {
-                ticket.queued.set(false);
-                self.in_line -= 1;
-                return Some(ticket);
-            }
-        }
-        None
-    }
-
-    /// Puts a ticket in line unless it stands there. Whoever was handed a dead connection keeps its place.
-    fn wait(&mut self, ticket: &Rc<Ticket>, waker: &Waker) {
-        ticket.waker.borrow_mut().clone_from(waker);
-        if ticket.queued.replace(true) {
-            return;
-        }
-        if self.waiting.len() >= 2 * PENDING_LIMIT {
-            self.waiting.retain(|ticket| ticket.strong_count() > 0);
-        }
-        self.in_line += 1;
-        match ticket.had_one.get() {
-            true => self.waiting.push_front(Rc::downgrade(ticket)),
-            false => self.waiting.push_back(Rc::downgrade(ticket)),
-        }
-        self.want_enough();
-    }
-
-    /// Has as many connections begun as there are invocations in line, within the limit.
-    fn want_enough(&mut self) {
-        while self.opening < self.in_line && self.live + self.wanted < CONNECTION_LIMIT {
-            self.wanted += 1;
-            self.opening += 1;
-        }
-    }
-
-    /// Everybody in line who waited while this attempt was made gives up: the next would fail as well.
-    fn fail(&mut self, attempt: u64) {
-        let mut rest = VecDeque::new();
-        while let Some(ticket) = self.next_in_line() {
-            if ticket.since < attempt {
-                ticket.failed.set(true);
-                ticket.wake();
-            } else {
-                ticket.queued.set(true);
-                rest.push_back(Rc::downgrade(&ticket));
-            }
-        }
-        self.in_line = rest.len();
-        self.waiting = rest;
-    }
-}
-
-/// An invocation's place in the line for a connection.
-struct Ticket {
-    waker: RefCell<Waker>,
-    queued: Cell<bool>,
-    /// A connection handed over.
-    sender: RefCell<Option<Sender>>,
-    had_one: Cell<bool>,
-    /// Connections begun before it came.
-    since: u64,
-    failed: Cell<bool>,
-    pool: Rc<RefCell<Pool>>,
-}
-
-impl Ticket {
-    fn new(pool: &Rc<RefCell<Pool>>) -> Rc<Self> {
-        Rc::new(Self {
-            waker: RefCell::new(Waker::noop().clone()),
-            queued: Cell::new(false),
-            sender: RefCell::default(),
-            had_one: Cell::new(false),
-            since: pool.borrow().begun,
-            failed: Cell::new(false),
-            pool: Rc::clone(pool),
-        })
-    }
-
-    fn wake(&self) {
-        self.waker.borrow().wake_by_ref();
-    }
-
-    /// The connection that was handed over, if one was.
-    fn take(&self) -> Option<Sender> {
-        let sender = self.sender.take();
-        self.had_one.set(self.had_one.get() || sender.is_some());
-        sender
-    }
-}
-
-impl Drop for Ticket {
-    /// Whoever leaves with a connection in hand passes it on.
-    fn drop(&mut self) {
-        let mut pool = self.pool.borrow_mut();
-        if self.queued.get() {
-            pool.in_line -= 1;
-        }
-        if let Some(sender) = self.sender.take() {
-            pool.give(sender);
-        }
-    }
-}
-
-/// The right to send a request on one connection.
-struct Sender {
-    requests: http1::SendRequest<Full<Bytes>>,
-    tcp: SharedTcp,
-}
-
-impl Sender {
-    fn watch(&self, watch: bool) {
-        let (timeout, probe) = if watch { (Some(SILENCE), Some(PROBE_EVERY)) } else { (None, None) };
-        self.tcp.tcp.borrow_mut().set_liveness(timeout, probe);
-        self.tcp.written.set(0);
-    }
 }
 
 impl HostPool {
@@ -418,190 +257,5 @@ impl Body for HostBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
-    }
-}
-
-/// One connection, as the engine drives it.
-pub(super) struct HostConnection {
-    pub(super) tcp: SharedTcp,
-    pub(super) ready: Arc<TaskWaker>,
-    pub(super) local_port: u16,
-    driver: Option<Pin<Box<Driver>>>,
-    /// Held back until TCP is established.
-    unopened: Option<Sender>,
-    attempt: u64,
-    /// When HTTP ended: the host gets [`LINGER`] to close its side.
-    closing_since: Option<Moment>,
-    pool: HostPool,
-}
-
-impl HostConnection {
-    /// A connection whose SYN is about to go out.
-    pub(super) fn new(tcp: Connection, local_port: u16, attempt: u64, ready: Arc<TaskWaker>, pool: HostPool) -> Self {
-        let mut tcp = tcp;
-        tcp.set_liveness(Some(SILENCE), None);
-        let tcp = Rc::new(Wire { tcp: RefCell::new(tcp), written: Cell::new(0), untouched: Cell::new(false) });
-        let mut connection =
-            Self { tcp, ready, local_port, driver: None, unopened: None, attempt, closing_since: None, pool };
-        connection.start_http();
-        connection
-    }
-
-    /// Moves HTTP as far as TCP allows. Call before egress.
-    pub(super) fn drive(&mut self, now: Moment) {
-        if self.tcp.tcp.borrow().is_established()
-            && let Some(sender) = self.unopened.take()
-        {
-            self.pool.opened(sender);
-        }
-        let waker = self.ready.waker();
-        if let Some(driver) = &mut self.driver
-            && driver.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
-        {
-            self.driver = None;
-            self.closing_since = Some(now);
-            self.pool.retire(&self.tcp);
-            self.tcp.tcp.borrow_mut().close();
-        }
-        // A host that hangs does not close its side, and would keep the connection's place for ever.
-        if self.deadline().is_some_and(|at| at <= now) {
-            self.tcp.tcp.borrow_mut().abort();
-        }
-    }
-
-    /// Takes notice of a RST of the host's, after which `unacknowledged` bytes were left. A host that was restarted knows
-    /// none of its connections any more: those that are idle go too, before each of them costs an invocation.
-    pub(super) fn was_reset(&self, unacknowledged: usize) {
-        self.tcp.untouched.set(unacknowledged >= self.tcp.written.get());
-        let idle = std::mem::take(&mut self.pool.pool.borrow_mut().idle);
-        drop(idle);
-    }
-
-    /// When the connection is ended if the host does not close it.
-    pub(super) fn deadline(&self) -> Option<Moment> {
-        self.closing_since.map(|since| since + LINGER)
-    }
-
-    /// Whether it is over and may be forgotten. Ask after egress.
-    pub(super) fn is_over(&self) -> bool {
-        self.tcp.tcp.borrow().is_over()
-    }
-
-    /// Takes it apart once it is over.
-    pub(super) fn into_tcp(self) -> Option<Connection> {
-        let Self { tcp, driver, unopened, attempt, pool, .. } = self;
-        let opened = unopened.is_none();
-        drop(driver);
-        drop(unopened);
-        if opened {
-            pool.closed()
-        } else {
-            pool.failed(attempt)
-        }
-        // An answer that is still read holds the connection; its socket is then not reused.
-        Rc::into_inner(tcp).map(|wire| wire.tcp.into_inner())
-    }
-
-    fn start_http(&mut self) {
-        let io = HostIo(Rc::clone(&self.tcp));
-        let mut handshake = pin!(http1::Builder::new().handshake::<_, Full<Bytes>>(io));
-        let waker = self.ready.waker();
-        // hyper's handshake for HTTP/1.1 exchanges nothing: it is ready when first polled.
-        if let Poll::Ready(Ok((requests, driver))) = handshake.as_mut().poll(&mut Context::from_waker(&waker)) {
-            self.driver = Some(Box::pin(driver));
-            self.unopened = Some(Sender { requests, tcp: Rc::clone(&self.tcp) });
-        }
-    }
-}
-
-/// Local ports of connections to the function host. Workers share the address, so each has a range of its own.
-#[derive(Debug)]
-pub(super) struct PortTable {
-    first: u16,
-    /// Which connection holds `first + index`.
-    slots: Vec<Option<u32>>,
-    next: usize,
-}
-
-impl PortTable {
-    /// Ports of the ephemeral range (RFC 6335 §6) that fall to one worker of so many.
-    pub(super) fn new(worker: usize, workers: usize) -> Self {
-        const FIRST: usize = 49_152;
-        let count = (65_536 - FIRST) / workers.max(1);
-        let first = u16::try_from(FIRST + count * worker).unwrap_or(u16::MAX);
-        Self { first, slots: vec![None; count], next: 0 }
-    }
-
-    /// A port for the connection in `slot`. Ports are used in turn, so that an old connection's segments find none.
-    pub(super) fn claim(&mut self, slot: usize) -> Option<u16> {
-        for _ in 0..self.slots.len() {
-            let index = self.next;
-            self.next = (self.next + 1) % self.slots.len();
-            if self.slots[index].is_none() {
-                self.slots[index] = u32::try_from(slot).ok();
-                return self.first.checked_add(u16::try_from(index).ok()?);
-            }
-        }
-        None
-    }
-
-    pub(super) fn slot_of(&self, port: u16) -> Option<usize> {
-        let index = usize::from(port.checked_sub(self.first)?);
-        self.slots.get(index).copied().flatten().map(|slot| slot as usize)
-    }
-
-    pub(super) fn release(&mut self, port: u16) {
-        if let Some(slot) = port.checked_sub(self.first).and_then(|index| self.slots.get_mut(usize::from(index))) {
-            *slot = None;
-        }
-    }
-}
-
-/// hyper's view of a TCP connection. The engine polls the driver whenever the connection changed, so no wakers are kept.
-struct HostIo(SharedTcp);
-
-impl Read for HostIo {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let mut tcp = self.0.tcp.borrow_mut();
-        if tcp.can_recv() {
-            let room = buf.remaining();
-            tcp.recv(|bytes| {
-                let n = bytes.len().min(room);
-                buf.put_slice(&bytes[..n]);
-                n
-            });
-            return Poll::Ready(Ok(()));
-        }
-        match tcp.state() {
-            State::SynSent | State::SynReceived | State::Listen => Poll::Pending,
-            State::Closed => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-            _ if tcp.may_recv() => Poll::Pending,
-            _ => Poll::Ready(Ok(())),
-        }
-    }
-}
-
-impl Write for HostIo {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut tcp = self.0.tcp.borrow_mut();
-        match tcp.send(buf) {
-            0 if !buf.is_empty() && tcp.state() == State::Closed => {
-                Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
-            }
-            0 if !buf.is_empty() => Poll::Pending,
-            taken => {
-                self.0.written.set(self.0.written.get() + taken);
-                Poll::Ready(Ok(taken))
-            }
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.tcp.borrow_mut().close();
-        Poll::Ready(Ok(()))
     }
 }

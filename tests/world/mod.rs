@@ -4,6 +4,7 @@
 //! doubled and swapped, by a seeded generator.
 
 #![allow(dead_code, unused_imports, reason = "each test file uses its part of the world")]
+#![allow(clippy::unwrap_used, reason = "the world is part of tests, also where a benchmark borrows it")]
 
 mod client;
 pub mod far_side;
