@@ -138,7 +138,7 @@ fn the_aws_cli_invokes_and_reads(mode: Tun) {
     let account = aws(lab, "Admin", &["lambda", "get-account-settings"]).json();
     assert_eq!(account["AccountUsage"]["FunctionCount"], 10);
 
-    let refused = aws(lab, "MyUser", &["lambda", "invoke", "--function-name", "hello", "/dev/null"]);
+    let refused = aws(lab, "MyUser", &["lambda", "invoke", "--function-name", &arn("hello"), "/dev/null"]);
     assert_ne!(refused.code, 0);
     let text = "An error occurred (AccessDeniedException) when calling the Invoke operation: User: \
                 arn:aws:iam::123412341234:user/MyUser is not authorized to perform: lambda:InvokeFunction on resource: \
@@ -517,7 +517,13 @@ fn every_error_is_awss_byte_for_byte(mode: Tun) {
 
 /// One invocation by boto3.
 fn invoke(lab: &Lab, identity: &str, function: &str, payload: &Value) -> Value {
-    let parameters = json!({ "FunctionName": function, "Payload": payload.to_string() }).to_string();
+    // A bare name means a function of the caller's own account, and MyUser is of another.
+    let name = if identity == "Admin" { function.to_owned() } else { arn(function) };
+    invoke_by_name(lab, identity, &name, payload)
+}
+
+fn invoke_by_name(lab: &Lab, identity: &str, name: &str, payload: &Value) -> Value {
+    let parameters = json!({ "FunctionName": name, "Payload": payload.to_string() }).to_string();
     lab.client_as(identity, "app", "call.py", &["invoke", &parameters])["invoke"].clone()
 }
 
@@ -602,6 +608,9 @@ fn the_policy_that_decides_is_named(mode: Tun) {
         200,
         "its resource policy lets the account in"
     );
+    let elsewhere = invoke_by_name(lab, "MyUser", "hello", &json!({}));
+    let body = r#"{"Message":"Function not found: arn:aws:lambda:us-east-2:123412341234:function:hello:$LATEST","Type":"User"}"#;
+    assert_eq!((&elsewhere["status"], &elsewhere["body"]), (&json!(404), &json!(body)));
 }
 
 fn the_blogs_policy_lets_my_user_invoke_version_1_and_nobody_else(mode: Tun) {
