@@ -64,6 +64,7 @@ pub fn rules(count: usize) -> Vec<SecurityGroupRule> {
 pub fn topology(ingress: Vec<SecurityGroupRule>) -> Topology {
     let direction = PathDirection { delay: Duration::ZERO, ..PathDirection::default() };
     Topology {
+        resolver: vpce::config::Resolver::default(),
         name: "bench".to_owned(),
         region: "us-east-2".to_owned(),
         partition: "aws".to_owned(),

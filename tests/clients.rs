@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
+#[path = "support/lab.rs"]
 mod support;
 
 use std::sync::OnceLock;

@@ -30,6 +30,7 @@ fn an_invocation_crosses_the_whole_path_over_ipv4_and_ipv6() {
         let reply = reply.unwrap();
         assert_eq!((reply.status, &reply.body[..]), (200, &br#"{"n":1}"#[..]));
         assert_eq!(reply.headers["x-amz-executed-version"], "$LATEST");
+        assert!(reply.headers["date"].to_str().unwrap().ends_with(" Nov 2026 12:00:00 GMT"), "{:?}", reply.headers);
         for (code, count) in [
             ("FLOW_CREATED", 1),
             ("TCP_ESTABLISHED", 1),

@@ -59,7 +59,6 @@ pub(super) fn render(faults: &Faults) -> String {
     text + &format!("error: {count} fault{} in {}\n", if count == 1 { "" } else { "s" }, faults.origin)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the environment is read in cli")]
 fn supports_colour() -> bool {
     use std::io::IsTerminal;
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

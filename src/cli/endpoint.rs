@@ -1,20 +1,21 @@
 //! `vpce endpoint`: the AWS side alone, in the current network namespace.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use serde_json::Value;
 
 use super::output::Failure;
 use super::{SideArguments, Termination};
 use crate::config::Topology;
 use crate::edge::clock::Clock;
-use crate::edge::endpoint::{self, EndpointPlan};
+use crate::edge::endpoint::{self, EndpointPlan, Reload};
 use crate::edge::readiness::Readiness;
 use crate::edge::{Fault, OrFault};
-use crate::lab::{Directories, secrets, source};
+use crate::lab::{secrets, source};
 use crate::observe::access_log;
+use crate::observe::capture::Capture;
 use crate::tls::ServerSetup;
 
 /// Run the endpoint alone, in the current network namespace
@@ -31,17 +32,22 @@ pub(super) struct Arguments {
     /// Accept policies that AWS refuses but people paste: a bare ARN as principal.
     #[arg(long)]
     lenient: bool,
+    /// Write what crosses the endpoint's interfaces, and the secrets of its TLS sessions, to this pcapng file.
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let readiness = Readiness::take()?;
     let termination = Termination::watch()?;
     let started = plan(arguments).and_then(|plan| endpoint::start(plan).map_err(Failure::from));
-    match started {
-        Ok(()) => readiness.notify().map_err(|error| Fault::new(format!("the lab has gone: {error}")))?,
+    let capture = match started {
+        Ok(capture) => capture,
         Err(failure) => return Err(failure.tell(readiness)),
-    }
+    };
+    readiness.notify().map_err(|error| Fault::new(format!("the lab has gone: {error}")))?;
     termination.wait()?;
+    drop(capture);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -53,7 +59,9 @@ fn plan(arguments: &Arguments) -> Result<EndpointPlan, Failure> {
     let path = path.ok_or_else(|| Fault::new(format!("no path profile {:?}", topology.tunnel.path)))?;
     let now = Clock::start().now().unix;
     let ca = secrets::certificate_authority(&directories, now)?;
-    let tls = ServerSetup::new(&ca, &topology.region, now, None).or_fault(|| "TLS cannot be set up")?;
+    let capture = arguments.capture.as_deref().map(Capture::create).transpose()?;
+    let key_log = capture.as_ref().map(Capture::key_log);
+    let tls = ServerSetup::new(&ca, &topology.region, now, key_log).or_fault(|| "TLS cannot be set up")?;
     let log = directories.logs().join("access.jsonl");
     let access_log = access_log::start(&log)
         .or_fault(|| "cannot open the access log")
@@ -70,13 +78,14 @@ fn plan(arguments: &Arguments) -> Result<EndpointPlan, Failure> {
         socket: directories.endpoint_socket(),
         flow_log: directories.logs().join("flow.log"),
         access_log,
-        reload: reloader(&topology, directories),
+        capture,
+        reload: reloader(&topology),
         topology,
     })
 }
 
 /// Reads a topology for `reload`. What a running endpoint cannot change must not differ.
-fn reloader(running: &Arc<Topology>, _: Directories) -> Box<dyn Fn(&Value) -> Result<Topology, Fault> + Send> {
+fn reloader(running: &Arc<Topology>) -> Reload {
     let running = Arc::clone(running);
     Box::new(move |request| {
         let word = request["topology"].as_str().ok_or_else(|| Fault::new("`reload` needs a `topology`"))?;

@@ -1,19 +1,20 @@
 //! `vpce lab`: bring a lab up, run programs on its machines, look at it, bring it down.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::Termination;
 use super::output::{self, Failure, Output, table};
 use crate::edge::readiness::Readiness;
 use crate::edge::tun::TunMode;
 use crate::edge::{Fault, sys};
 use crate::lab::exec::{ExecError, Job};
 use crate::lab::secrets::Credentials;
-use crate::lab::up::{LIFELINE, UpError, Wishes};
+use crate::lab::up::{LIFELINE, Running, UpError, Wishes};
 use crate::lab::{Directories, client, exec, supervisor, up};
 
 /// Labs: a VPC, an endpoint, a tunnel and a data centre on this machine, without root
@@ -52,12 +53,18 @@ struct UpArguments {
     /// End a running lab of the same name first.
     #[arg(long)]
     replace: bool,
+    /// Stay, and end the lab together with this command.
+    #[arg(long)]
+    foreground: bool,
     /// How TUN devices are opened: `offload`, or `plain` for one packet per call.
     #[arg(long, value_name = "MODE", default_value = "offload")]
     tun: TunMode,
     /// Workers: one thread and one queue per device each.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     queues: Option<u8>,
+    /// Write what crosses the endpoint's interfaces, and the secrets of its TLS sessions, to this pcapng file.
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
 }
 
 /// Run a program on a host of the lab, set up as an AWS client
@@ -107,7 +114,6 @@ pub(super) fn run(arguments: Arguments, output: Output) -> Result<ExitCode, Fail
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the environment is read in cli")]
 fn shell() -> OsString {
     std::env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into())
 }
@@ -118,12 +124,22 @@ fn up(wanted: &UpArguments, name: Option<String>, output: Output) -> Result<Exit
     if wanted.tun == TunMode::Plain {
         endpoint_arguments.extend(["--tun".to_owned(), "plain".to_owned()]);
     }
-    let mut wishes = Wishes { name, path: wanted.path.clone(), replace: wanted.replace, ..Wishes::default() };
+    let mut wishes = Wishes {
+        name,
+        path: wanted.path.clone(),
+        replace: wanted.replace,
+        owned: wanted.foreground,
+        ..Wishes::default()
+    };
     if let Some(queues) = wanted.queues {
         endpoint_arguments.extend(["--queues".to_owned(), queues.to_string()]);
     }
     wishes.onprem_arguments.clone_from(&endpoint_arguments);
+    if let Some(file) = &wanted.capture {
+        endpoint_arguments.extend(["--capture".to_owned(), capture_file(file)?]);
+    }
     wishes.endpoint_arguments = endpoint_arguments;
+    let signals = wanted.foreground.then(Termination::watch_with_children).transpose()?;
     let running = up::up(&source, &super::folders()?, &wishes).map_err(|error| match error {
         UpError::Running(fault) | UpError::Wish(fault) => Failure::usage(fault),
         UpError::Missing(fault) | UpError::Failed(fault) => Failure::ours(fault),
@@ -132,7 +148,31 @@ fn up(wanted: &UpArguments, name: Option<String>, output: Output) -> Result<Exit
         Output::Json => output::print_json(&running.status),
         Output::Text => output::print(&introduction(&running.status)),
     }
-    Ok(ExitCode::SUCCESS)
+    match signals {
+        None => Ok(ExitCode::SUCCESS),
+        Some(signals) => stay(running, &signals),
+    }
+}
+
+/// Stays with a lab until it is asked to end or the lab does.
+fn stay(running: Running, signals: &Termination) -> Result<ExitCode, Failure> {
+    while running.is_alive() {
+        if signals.wait()? != libc::SIGCHLD {
+            running.down()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    Err(client::not_running(&running.directories, &running.name).into())
+}
+
+/// The file's path, for a process that stands elsewhere.
+fn capture_file(file: &Path) -> Result<String, Failure> {
+    let absolute = std::path::absolute(file)
+        .map_err(|error| Fault::new(format!("not a file: {error}")).at(file.display().to_string()));
+    let text = absolute.map_err(Failure::usage)?.into_os_string().into_string();
+    text.map_err(|path| {
+        Failure::usage(Fault::new("the capture file's path is not UTF-8").at(path.display().to_string()))
+    })
 }
 
 fn exec(
@@ -241,6 +281,12 @@ fn text(status: &Value) -> String {
         rows.extend(counters.iter().map(|c| ["stage", "code", "count", "process"].map(|key| cell(c, key)).to_vec()));
         text.push('\n');
         text.push_str(&table(2, &rows));
+    }
+    for capture in list(&status["processes"]).iter().map(|process| &process["status"]["capture"]) {
+        if !capture.is_null() {
+            let [file, packets, lost] = ["file", "packets", "lost_packets"].map(|key| word(&capture[key]));
+            text.push_str(&format!("\ncapture: {file}, {packets} packets, {lost} lost\n"));
+        }
     }
     text.push_str(&format!("\nlogs: {}/logs\n", word(&status["state_folder"])));
     text

@@ -6,11 +6,13 @@
 #![expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
 
 mod check;
+mod demo;
 mod doctor;
 mod endpoint;
 mod lab;
 mod onprem;
 mod output;
+mod probe;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -29,6 +31,7 @@ use crate::lab::{Directories, Folders};
 
 const EXAMPLES: &str = "\
 Examples:
+  vpce demo                                      the whole story once
   vpce doctor                                    what this machine offers
   vpce lab up                                    the quickstart lab, in the background
   vpce lab exec app -- aws lambda invoke --function-name hello /dev/stdout
@@ -49,11 +52,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
     Lab(lab::Arguments),
     Endpoint(endpoint::Arguments),
     Onprem(onprem::Arguments),
     Check(check::Arguments),
     Doctor(doctor::Arguments),
+    #[command(hide = true)]
+    Probe(probe::Arguments),
 }
 
 /// Runs the program with these arguments, its own name first.
@@ -67,11 +73,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     start_logging();
     let output = parsed.output;
     let result = match parsed.command {
+        Command::Demo(arguments) => demo::run(&arguments, output),
         Command::Lab(arguments) => lab::run(arguments, output),
         Command::Endpoint(arguments) => endpoint::run(&arguments),
         Command::Onprem(arguments) => onprem::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, output),
         Command::Doctor(arguments) => doctor::run(&arguments, output),
+        Command::Probe(arguments) => probe::run(&arguments),
     };
     match result {
         Ok(code) => code,
@@ -87,7 +95,7 @@ fn usage(error: &clap::Error, bare: bool) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Nobody is left to tell if this cannot be written.
-    let _: std::io::Result<()> = error.print();
+    _ = error.print();
     ExitCode::from(if asked { 0 } else { 2 })
 }
 
@@ -173,12 +181,24 @@ struct Termination(crate::edge::sys::SignalWait);
 
 impl Termination {
     fn watch() -> Result<Self, Failure> {
-        crate::edge::sys::SignalWait::block(&[libc::SIGTERM, libc::SIGINT])
+        Self::watch_these(&[libc::SIGTERM, libc::SIGINT])
+    }
+
+    /// As [`Self::watch`], for a process that also has to hear when its children end. Not for one whose runtime waits for
+    /// children by SIGCHLD itself.
+    fn watch_with_children() -> Result<Self, Failure> {
+        Self::watch_these(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD])
+    }
+
+    fn watch_these(signals: &[libc::c_int]) -> Result<Self, Failure> {
+        crate::edge::sys::SignalWait::block(signals)
             .map(Self)
             .map_err(|error| Fault::new(format!("cannot watch signals: {error}")).into())
     }
 
-    fn wait(&self) -> Result<(), Failure> {
-        self.0.next().map(drop).map_err(|error| Fault::new(format!("cannot wait for signals: {error}")).into())
+    /// Waits for the next of them and says which.
+    fn wait(&self) -> Result<libc::c_int, Failure> {
+        let arrived = self.0.next().map_err(|error| Fault::new(format!("cannot wait for signals: {error}")))?;
+        Ok(arrived.signal)
     }
 }

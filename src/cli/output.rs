@@ -60,7 +60,7 @@ impl Failure {
             What::Configuration(faults) => Fault::new(faults.to_string()),
         };
         // Without a supervisor it is shown here alone.
-        let _: io::Result<()> = readiness.fail(&fault);
+        _ = readiness.fail(&fault);
         self
     }
 
@@ -73,7 +73,7 @@ impl Failure {
             (What::Configuration(faults), Output::Json) => format!("{}\n", super::check::as_json(faults)),
         };
         // Nobody is left to tell if this cannot be written.
-        let _: io::Result<()> = io::stderr().write_all(text.as_bytes());
+        _ = io::stderr().write_all(text.as_bytes());
         ExitCode::from(self.code)
     }
 }
@@ -95,7 +95,7 @@ impl From<SourceError> for Failure {
 
 /// Writes data to stdout. A reader that has seen enough (`| head`) is no failure.
 pub fn print(text: &str) {
-    let _: io::Result<()> = io::stdout().write_all(text.as_bytes());
+    _ = io::stdout().write_all(text.as_bytes());
 }
 
 /// Writes a JSON value to stdout, one line per key.

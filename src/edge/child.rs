@@ -22,6 +22,8 @@ pub fn confine(command: &mut Command, open_files: u64) {
     let files = Some(open_files.min(allowed));
     command.process_group(0);
     let prepare = move || -> io::Result<()> {
+        // Whoever waits for signals has them blocked, and a program inherits that: a function could not be asked to end.
+        super::sys::unblock_signals();
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         // If we died before the line above, nobody will send the signal.
         if rustix::process::getppid() != Some(us) {
@@ -32,7 +34,7 @@ pub fn confine(command: &mut Command, open_files: u64) {
         Ok(())
     };
     // SAFETY: the closure runs in the forked child before `exec`, where only async-signal-safe calls are sound. It makes
-    // four system calls through rustix and allocates nothing: `io::Error` from an errno or an `ErrorKind` is a plain value.
+    // five system calls and allocates nothing: `io::Error` from an errno or an `ErrorKind` is a plain value.
     unsafe { command.pre_exec(prepare) };
 }
 

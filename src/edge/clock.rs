@@ -1,5 +1,7 @@
 //! The clocks of the machine, read once per turn.
 
+#![expect(clippy::disallowed_methods, reason = "this is the clock")]
+
 use std::time::{Instant, SystemTime};
 
 use crate::time::{Moment, Now, UnixTime};

@@ -12,8 +12,6 @@
 //!
 //! The folder's mode (0700) is the access control.
 
-#![expect(clippy::disallowed_methods, reason = "the edge owns threads")]
-
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};

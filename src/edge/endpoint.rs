@@ -3,6 +3,8 @@
 //! Each worker is a thread with an engine of its own, which is made on that thread and never leaves it. The main thread
 //! answers questions on the control socket, drains flow-log records once a second, and hands out new snapshots.
 
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the edge owns threads and files")]
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ use super::{Fault, OrFault, control};
 use crate::config::{PathProfile, Topology};
 use crate::engine::{Engine, EngineSetup, Port, Snapshot};
 use crate::observe::access_log::AccessSender;
+use crate::observe::capture::{Capture, CaptureHandle};
 use crate::observe::status;
 use crate::sigv4::Keyring;
 use crate::tls::ServerSetup;
@@ -61,9 +64,14 @@ pub struct EndpointPlan {
     pub flow_log: PathBuf,
     /// Where access records go.
     pub access_log: AccessSender,
+    /// Where packets are captured; its key log is `tls`'s.
+    pub capture: Option<Capture>,
     /// Reads a topology again, for `reload`.
-    pub reload: Box<dyn Fn(&Value) -> Result<Topology, Fault> + Send>,
+    pub reload: Reload,
 }
+
+/// Makes a topology out of a `reload` request.
+pub type Reload = Box<dyn Fn(&Value) -> Result<Topology, Fault> + Send>;
 
 impl std::fmt::Debug for EndpointPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,31 +80,41 @@ impl std::fmt::Debug for EndpointPlan {
 }
 
 /// Starts the endpoint in the network namespace of the calling thread, and returns once it answers. Its threads live as
-/// long as the process.
+/// long as the process; a capture as long as its handle.
 ///
 /// # Errors
 /// When a policy is faulty, or a device, socket or thread cannot be made.
-pub fn start(plan: EndpointPlan) -> Result<(), Fault> {
+pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
     let clock = Clock::start();
     let snapshot = Arc::new(make_snapshot(1, &plan.topology, &plan.keyring, plan.lenient, &clock)?);
     let devices = plumbing::open_endpoint(&plan.topology, plan.mode, plan.workers)?;
     let offloads = devices.vpc.offloads();
     let facts = status::EndpointFacts { mode: plan.mode, offloads, workers: plan.workers, path: plan.path.clone() };
+    let capture = match plan.capture.take() {
+        Some(capture) => Some(capture.start(&plumbing::endpoint_interfaces(&plan.topology)?)?),
+        None => None,
+    };
     let handles = start_workers(&plan, &snapshot, devices, clock)?;
     let mut flow_log = open_log(&plan.flow_log)?;
 
     let EndpointPlan { keyring, lenient, socket, reload, access_log, .. } = plan;
     let questioned = handles.clone();
+    let captured = capture.as_ref().map(CaptureHandle::counter);
     let mut current = snapshot;
     control::serve(&socket, move |request| match request["do"].as_str() {
-        Some("status") => Ok(status::endpoint(&facts, &current, &questioned, access_log.lost(), PATIENCE)),
+        Some("status") => {
+            let mut answer = status::endpoint(&facts, &current, &questioned, access_log.lost(), PATIENCE);
+            answer["capture"] = status::capture(captured.as_ref());
+            Ok(answer)
+        }
         Some("reload") => {
             let topology = Arc::new(reload(request)?);
             current = Arc::new(make_snapshot(current.epoch + 1, &topology, &keyring, lenient, &clock)?);
             apply(&questioned, &current)?;
             Ok(json!({ "epoch": current.epoch }))
         }
-        _ => Err(Fault::new("the endpoint does not know this request").remedy("ask for `status` or `reload`")),
+        Some("flow") => Ok(json!({ "rule": rule_of(&questioned, request) })),
+        _ => Err(Fault::new("the endpoint does not know this request").remedy("ask for `status`, `flow` or `reload`")),
     })?;
     std::thread::Builder::new()
         .name("flow-log".to_owned())
@@ -105,8 +123,8 @@ pub fn start(plan: EndpointPlan) -> Result<(), Fault> {
                 tracing::error!(%fault, "flow logging stopped");
             }
         })
-        .map(drop)
-        .or_fault(|| "cannot start the flow log")
+        .or_fault(|| "cannot start the flow log")?;
+    Ok(capture)
 }
 
 fn make_snapshot(
@@ -133,9 +151,9 @@ fn start_workers(
     let link = Arc::new(Link::new(Side::Aws.direction(&plan.path)));
     let offloads = devices.vpc.offloads();
     let offload = offloads.tso4 && offloads.tso6;
-    let mut queues = distribute(devices, plan.workers);
+    let queues = distribute(devices, plan.workers);
     let mut handles = Vec::with_capacity(plan.workers);
-    for worker in 0..plan.workers {
+    for (worker, queues) in queues.into_iter().enumerate() {
         let pair = plan.keys.pairs().get(worker).cloned().ok_or_else(|| {
             Fault::new(format!("{} workers asked for, but the tunnel has keys for {worker}", plan.workers))
                 .remedy("use fewer workers")
@@ -160,7 +178,7 @@ fn start_workers(
             seed,
             offload,
         };
-        handles.push(start_worker(setup, std::mem::take(&mut queues[worker]), socket, clock, plan.busy_poll)?);
+        handles.push(start_worker(setup, queues, socket, clock, plan.busy_poll)?);
     }
     Ok(handles)
 }
@@ -234,6 +252,13 @@ fn distribute(devices: EndpointDevices, workers: usize) -> Vec<Vec<(Port, TunQue
     queues
 }
 
+/// The rule that let a connection in, from whichever worker has it.
+fn rule_of(handles: &[WorkerHandle], request: &Value) -> Option<String> {
+    let address = |key: &str| request[key].as_str()?.parse::<SocketAddr>().ok();
+    let (client, endpoint) = (address("client")?, address("endpoint")?);
+    handles.iter().find_map(|handle| handle.ask(PATIENCE, move |engine, _| engine.rule_of(client, endpoint)).flatten())
+}
+
 /// Puts a snapshot in force on every worker before anybody is told that it is.
 fn apply(handles: &[WorkerHandle], snapshot: &Arc<Snapshot>) -> Result<(), Fault> {
     for handle in handles {
@@ -259,10 +284,9 @@ fn write_flow_log(handles: &[WorkerHandle], log: &mut std::fs::File) -> Result<(
     loop {
         std::thread::sleep(FLOW_LOG_EVERY);
         for handle in handles {
-            let records = handle.ask(PATIENCE, |engine, now| engine.flow_log_lines(now)).unwrap_or_default();
-            if !records.is_empty() {
-                log.write_all(records.as_bytes()).or_fault(|| "cannot write the flow log")?;
-            }
+            let records = handle.ask(PATIENCE, |engine, _| engine.take_flow_records()).unwrap_or_default();
+            let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
+            log.write_all(lines.as_bytes()).or_fault(|| "cannot write the flow log")?;
         }
     }
 }

@@ -204,7 +204,9 @@ impl Worker {
 
     fn wait(&mut self, now: Now) -> io::Result<()> {
         let until = self.engine.next_deadline().map_or(WAIT_LIMIT, |at| at.since(now.mono).min(WAIT_LIMIT));
-        match self.poll.poll(&mut self.events, Some(until)) {
+        // The poller rounds up to milliseconds. An emulated path is to be truer than that: its last fraction is spun away.
+        let whole = Duration::from_millis(u64::try_from(until.as_millis()).unwrap_or(u64::MAX));
+        match self.poll.poll(&mut self.events, Some(whole)) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
             other => other,
         }

@@ -12,6 +12,8 @@ pub mod netlink;
 pub mod tun;
 #[expect(unsafe_code, reason = "sendmsg and recvmsg with UDP_SEGMENT and UDP_GRO have no safe wrapper")]
 pub mod udp;
+#[expect(unsafe_code, reason = "packet sockets have no safe wrapper")]
+pub mod packet_socket;
 pub mod plumbing;
 pub mod control;
 pub mod readiness;
@@ -20,5 +22,6 @@ pub mod readable;
 pub mod clock;
 pub mod hot_loop;
 pub mod endpoint;
+pub mod probe;
 
 pub use fault::{Fault, OrFault};

@@ -3,11 +3,10 @@
 //! A [`Netlink`] talks to the namespace its thread was in when it was opened, and stays with it. Its calls block; they
 //! run a little tokio runtime of their own and must not be made from inside another.
 
-#![expect(clippy::disallowed_methods, reason = "the edge writes kernel settings")]
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
+use futures_util::StreamExt as _;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
@@ -95,6 +94,20 @@ impl Netlink {
         )
         .map(Link)
         .or_fault(|| format!("there is no interface {name}"))
+    }
+
+    /// The name of the interface that has this address.
+    ///
+    /// # Errors
+    /// When none has it.
+    pub fn interface_with(&self, address: IpAddr) -> Result<String, Fault> {
+        let request = self.handle.address().get().set_address_filter(address).execute();
+        let found = self.runtime.block_on(async { Box::pin(request).next().await });
+        let found = found.ok_or_else(|| Fault::new(format!("no interface has the address {address}")))?;
+        let index = found.or_fault(|| format!("cannot ask who has the address {address}"))?.header.index;
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
+            .and_then(|socket| rustix::net::netdevice::index_to_name(socket, index))
+            .or_fault(|| format!("cannot name the interface that has {address}"))
     }
 
     /// Makes a virtual cable: `here` in this namespace, `there` in another. Both ends get the MTU and are down.
@@ -276,7 +289,10 @@ pub fn become_router() -> Result<(), Fault> {
     write_setting("ipv4/ip_forward", "1")?;
     settle_ipv6()?;
     write_setting_if_there("ipv6/conf/all/forwarding", "1")?;
-    // Interfaces made from here on get no link-local address by themselves: TUN devices must stay quiet.
+    // Interfaces made from here on are no routers' interfaces by themselves, so that TUN devices stay quiet: no link-local
+    // address, no membership in the all-routers groups, and no reports of either. Whether packets are forwarded is decided
+    // by `all` alone.
+    write_setting_if_there("ipv6/conf/default/forwarding", "0")?;
     write_setting_if_there("ipv6/conf/default/addr_gen_mode", "1")
 }
 
@@ -305,11 +321,13 @@ fn settle_ipv6() -> Result<(), Fault> {
     Ok(())
 }
 
-/// Makes the kernel answer ARP on an interface for every address it routes elsewhere, at once.
+/// Makes an interface a router's: neighbour discovery says so, and ARP is answered for every address that is routed
+/// elsewhere, at once.
 ///
 /// # Errors
 /// As [`write_setting`].
-pub fn answer_for_others(interface: &str) -> Result<(), Fault> {
+pub fn serve_hosts(interface: &str) -> Result<(), Fault> {
+    write_setting_if_there(&format!("ipv6/conf/{interface}/forwarding"), "1")?;
     write_setting(&format!("ipv4/conf/{interface}/proxy_arp"), "1")?;
     // Else the kernel waits a random time up to 0.8 s before each answer (arp(7), proxy_delay).
     write_setting(&format!("ipv4/neigh/{interface}/proxy_delay"), "0")

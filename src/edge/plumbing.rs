@@ -66,6 +66,17 @@ pub fn open_endpoint(topology: &Topology, mode: TunMode, queues: usize) -> Resul
     Ok(EndpointDevices { enis, vpc })
 }
 
+/// The interfaces whose packets tell an endpoint's story: its devices, and the link that carries its tunnel. In the
+/// network namespace of the calling thread, once they exist.
+///
+/// # Errors
+/// When no interface has the tunnel's outside address.
+pub fn endpoint_interfaces(topology: &Topology) -> Result<Vec<String>, Fault> {
+    let outside = Netlink::open()?.interface_with(topology.tunnel.aws_outside.into())?;
+    let enis = (0..topology.endpoint.enis.len()).map(eni_device);
+    Ok(enis.chain([ROUTER_DEVICE.to_owned(), outside]).collect())
+}
+
 /// Opens, configures and routes to the customer gateway's device: the VPC's ranges and the AWS side's inside address lead
 /// into it. `mtu` is what fits into one frame of the tunnel; the kernel answers larger packets with fragmentation-needed,
 /// as a customer's router does.

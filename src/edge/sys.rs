@@ -62,9 +62,10 @@ pub struct ChildSetup {
     pub mount_proc: bool,
 }
 
-/// Makes `command` do `setup` in the child, before its program starts.
+/// Makes `command` do `setup` in the child, before its program starts, and start it with no signal blocked.
 pub fn set_up_child(command: &mut Command, setup: ChildSetup) {
     let hook = move || {
+        unblock_signals();
         if let Some(network) = &setup.network {
             rustix::thread::move_into_link_name_space(
                 network.as_fd(),
@@ -80,7 +81,7 @@ pub fn set_up_child(command: &mut Command, setup: ChildSetup) {
         if setup.mount_proc {
             // Refused where parts of /proc are hidden (in containers, say). The old one then stays: tools that list
             // processes show the wrong ones, everything else works.
-            let _: rustix::io::Result<()> = mount_proc();
+            _ = mount_proc();
         }
         Ok(())
     };
@@ -186,7 +187,7 @@ fn run_gated(
 ) -> ! {
     let fail = |errno: c_int| -> ! {
         // Nobody can be told if even this fails.
-        let _: Result<usize, _> = rustix::io::write(gate, &errno.to_ne_bytes());
+        _ = rustix::io::write(gate, &errno.to_ne_bytes());
         // SAFETY: ends the process without running anything of the parent's copy.
         unsafe { libc::_exit(127) }
     };
@@ -214,7 +215,8 @@ fn run_gated(
             fail(rustix::io::Errno::BADF.raw_os_error());
         }
     }
-    let _: Result<Pid, _> = rustix::process::setsid();
+    _ = rustix::process::setsid();
+    unblock_signals();
     // SAFETY: path, arguments and environment are NUL-terminated strings and null-terminated lists that the caller
     // keeps alive; exec replaces this process or returns.
     unsafe { libc::execve(program.path.as_ptr(), arguments, environment) };
@@ -282,6 +284,16 @@ impl SignalWait {
                 return Err(error);
             }
         }
+    }
+}
+
+/// Blocks no signal any more: for a child, whose program must not inherit what its parent waits for. Async-signal-safe.
+pub fn unblock_signals() {
+    // SAFETY: an all-zero sigset_t is a valid place for sigemptyset to write, and it lives in this frame.
+    unsafe {
+        let mut none = mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
     }
 }
 

@@ -302,11 +302,11 @@ fn refused(errno: Errno) -> Sent {
     }
 }
 
-fn last_errno() -> Errno {
+pub(super) fn last_errno() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-fn set_option(fd: &OwnedFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+pub(super) fn set_option(fd: &OwnedFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     // SAFETY: the option's value is a c_int on this stack, as long as declared; the call only reads it.
     let outcome = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), INT_LEN) };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

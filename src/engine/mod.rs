@@ -31,6 +31,7 @@ mod setup;
 mod timers;
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -47,8 +48,9 @@ use self::routes::Routes;
 use self::serve::{ServiceBody, Serving};
 use self::timers::Timers;
 use crate::dns::Resolver;
-use crate::eni::{Denial, EniStage};
+use crate::eni::{Denial, EniStage, FlowLogRecord};
 use crate::flow::TimerWheel;
+use crate::packet::{FiveTuple, Protocol};
 use crate::tcp::{PacketBuffer, TcpStage};
 use crate::time::{Moment, Now};
 use crate::tls::ServerSetup;
@@ -85,6 +87,8 @@ pub struct Engine {
     out: PacketBuffer,
     held: Held,
     dns_answer: Vec<u8>,
+    /// Complete, until the edge takes them.
+    flow_records: Vec<FlowLogRecord>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -153,14 +157,17 @@ impl Engine {
         &self.counters
     }
 
-    /// The flow-log records that are complete, a line each.
-    pub fn flow_log_lines(&mut self, now: Now) -> String {
-        let mut lines = String::new();
-        while let Some(record) = self.eni.poll_records(now) {
-            lines.push_str(&record.to_string());
-            lines.push('\n');
-        }
-        lines
+    /// Takes the flow-log records that are complete. Those beyond [`FLOW_RECORDS_MAX`] that nobody took are lost.
+    pub fn take_flow_records(&mut self) -> Vec<FlowLogRecord> {
+        std::mem::take(&mut self.flow_records)
+    }
+
+    /// The security-group rule that let the connection of `client` to `endpoint` in. `None` if there is no such flow, or it
+    /// outlived its rule.
+    pub fn rule_of(&self, client: SocketAddr, endpoint: SocketAddr) -> Option<String> {
+        let tuple = FiveTuple::between(client, endpoint, Protocol::TCP)?;
+        let (flow, _) = self.eni.flows().find(&tuple)?;
+        self.eni.rule_of(flow).map(ToString::to_string)
     }
 
     /// The latest packets that were denied, oldest kind first.
@@ -270,6 +277,11 @@ impl Engine {
                 }
             }
         }
+        while let Some(record) = self.eni.poll_records(self.now) {
+            if self.flow_records.len() < FLOW_RECORDS_MAX {
+                self.flow_records.push(record);
+            }
+        }
         while let Some(ended) = self.eni.poll_ended(self.now, &self.counters) {
             // The flow is gone without a word, as on AWS; so is its connection.
             if let Some(slot) = ended.user {
@@ -286,6 +298,9 @@ impl Engine {
         }
     }
 }
+
+/// Flow-log records that wait for the edge: as many as one window of one worker can have.
+pub const FLOW_RECORDS_MAX: usize = 131_072;
 
 /// Entries that one turn may expire.
 const EXPIRY_BUDGET: u32 = 1_024;

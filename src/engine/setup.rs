@@ -231,6 +231,7 @@ impl Engine {
             out: PacketBuffer::default(),
             held: Held::default(),
             dns_answer: Vec::new(),
+            flow_records: Vec::new(),
         }
     }
 

@@ -18,7 +18,7 @@ impl<U> EniStage<U> {
     /// 3. A flow's first packet, and whatever belongs to none: the rules are walked.
     #[inline]
     pub fn ingress(&mut self, origin: Origin, packet: EniPacket<'_>, now: Now, counters: &Counters) -> Ingress {
-        let tuple = packet.meta.tuple();
+        let tuple = packet.meta.tuple_ref();
         let Some(eni) = self.snapshot.destination(tuple.addresses) else {
             let refusal = Refusal::silent(Reason::CannotRoute, "for no address of the endpoint");
             return self.refuse(None, &packet, refusal, now, counters);
@@ -29,7 +29,7 @@ impl<U> EniStage<U> {
         }
         // Only TCP has flows: the endpoint answers nothing else.
         if tuple.protocol == Protocol::TCP
-            && let Some((flow, Direction::Original)) = self.flows.find(&tuple)
+            && let Some((flow, Direction::Original)) = self.flows.find(tuple)
         {
             return self.known(flow, eni, origin, packet, now, counters);
         }
@@ -127,8 +127,11 @@ impl<U> EniStage<U> {
     #[inline]
     pub(super) fn log_flow(&mut self, flow: FlowId, direction: Direction, packet: &EniPacket<'_>, now: Now) {
         if let Some(entry) = self.flows.get_mut(flow) {
-            let logged = logged(entry.verdict.eni, packet, Action::Accept);
-            self.log.record(&mut entry.verdict.log[direction as usize], logged, now.unix);
+            let handle = &mut entry.verdict.log[direction as usize];
+            let (packets, bytes) = traffic(packet);
+            if !self.log.add(*handle, packets, bytes, now.unix) {
+                self.log.record(handle, logged(entry.verdict.eni, packet, Action::Accept), now.unix);
+            }
         }
     }
 }
@@ -156,16 +159,21 @@ pub(super) const fn replies(subject: &Subject) -> Subject {
     Subject { tuple: subject.tuple.reversed(), icmp: None }
 }
 
-/// A packet as flow logs count it: a super-segment is the packets it stands for, headers and all.
-#[inline]
+/// What flow logs say of a packet.
 pub(super) const fn logged(eni: u16, packet: &EniPacket<'_>, action: Action) -> Logged {
+    let (packets, bytes) = traffic(packet);
+    Logged { eni, tuple: packet.meta.tuple(), action, packets, bytes }
+}
+
+/// Packets and bytes as flow logs count them: a super-segment is the packets it stands for, headers and all.
+#[inline]
+const fn traffic(packet: &EniPacket<'_>) -> (u64, u64) {
     let EniPacket { meta, header, .. } = packet;
-    let (packets, bytes) = match header.gso_type {
-        GsoType::None => (1, meta.packet_len()),
+    match header.gso_type {
+        GsoType::None => (1, meta.packet_len() as u64),
         _ => {
             let packets = header.segment_count(meta);
-            (packets, meta.packet_len() + (packets - 1) * meta.payload_offset())
+            (packets as u64, (meta.packet_len() + (packets - 1) * meta.payload_offset()) as u64)
         }
-    };
-    Logged { eni, tuple: meta.tuple(), action, packets: packets as u64, bytes: bytes as u64 }
+    }
 }

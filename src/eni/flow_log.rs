@@ -118,12 +118,13 @@ impl fmt::Display for FlowLogRecord {
 /// Where the record of a flow's direction stands, so that it is not looked up for each packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct LogHandle {
-    window: u64,
+    /// The low half of the window's number: 8,000 years of minutes.
+    window: u32,
     record: u32,
 }
 
 impl LogHandle {
-    pub(super) const NONE: Self = Self { window: u64::MAX, record: u32::MAX };
+    pub(super) const NONE: Self = Self { window: u32::MAX, record: u32::MAX };
 }
 
 /// What is logged: packets and bytes of one direction.
@@ -208,23 +209,30 @@ impl FlowLog {
         self.open.seen.resize(self.enis.len(), Seen::default());
     }
 
-    /// Adds to the record that `handle` knows, or to the one that is looked up or made for it.
+    /// Adds to the record that `handle` knows; `false` if it knows none in the window that is open at `now`.
     #[inline]
+    pub(super) fn add(&mut self, handle: LogHandle, packets: u64, bytes: u64, now: UnixTime) -> bool {
+        if now >= self.ends_at || handle.window != self.number as u32 {
+            return false;
+        }
+        if let Some(aggregate) = self.open.records.get_mut(handle.record as usize) {
+            aggregate.logged.packets += packets;
+            aggregate.logged.bytes += bytes;
+            aggregate.end = now;
+        }
+        true
+    }
+
+    /// Adds to the record of this eni, tuple and action in the open window, and lets `handle` know it.
     pub(super) fn record(&mut self, handle: &mut LogHandle, logged: Logged, now: UnixTime) {
+        if !self.is_on() {
+            return;
+        }
         if now >= self.ends_at {
             self.end_window(now);
         }
-        if handle.window != self.number {
-            if !self.is_on() {
-                return;
-            }
-            *handle = LogHandle { window: self.number, record: self.find_or_make(&logged, now) };
-        }
-        if let Some(aggregate) = self.open.records.get_mut(handle.record as usize) {
-            aggregate.logged.packets += logged.packets;
-            aggregate.logged.bytes += logged.bytes;
-            aggregate.end = now;
-        }
+        *handle = LogHandle { window: self.number as u32, record: self.find_or_make(&logged, now) };
+        self.add(*handle, logged.packets, logged.bytes, now);
     }
 
     /// The next record of a window that is over: its flows, then one for each eni with nothing or not everything in it.

@@ -419,9 +419,12 @@ impl<V: Copy, U> FlowTable<V, U> {
         }
         count(entry, direction, packet);
         entry.last_seen = now;
-        // The timer stays where it is: it fires at the handshake's time-out and is then set anew.
         let leaves_half_open = was_half_open && !entry.is_half_open();
         self.half_open -= u32::from(leaves_half_open);
+        // Otherwise the timer stays where it is: it fires at the handshake's time-out and is then set anew.
+        if leaves_half_open && self.timeouts.tcp < self.timeouts.tcp_half_open {
+            self.wheel.schedule(id.index, entry.deadline(&self.timeouts));
+        }
         let is_over = matches!(entry.tracking, Tracking::Tcp(track) if track.state().is_over());
         if is_over && entry.ended.is_none() {
             self.end(id.index, EndCause::Closed, now);

@@ -69,7 +69,7 @@ pub fn exec(directories: &Directories, job: &Job<'_>) -> Result<u8, ExecError> {
     namespace::unshare_mounts()?;
     // A name of its own makes prompts and logs readable. Nothing depends on it.
     if sys::unshare(UnshareFlags::NEWUTS).is_ok() {
-        let _: rustix::io::Result<()> = rustix::system::sethostname(job.host.as_bytes());
+        _ = rustix::system::sethostname(job.host.as_bytes());
     }
     if joined.about["own_files"] == true {
         mount_host_files(&directories.host_files(job.host))?;
@@ -99,7 +99,7 @@ fn wait_and_forward(child: Pid, signals: &SignalWait) -> Result<ExitStatus, Faul
         let arrived = signals.next().or_fault(|| "cannot wait for signals")?;
         if arrived.signal != libc::SIGCHLD && arrived.by_process {
             // It may have ended meanwhile; the next turn sees that.
-            let _: io::Result<()> = sys::send_signal(child, arrived.signal);
+            _ = sys::send_signal(child, arrived.signal);
         }
     }
 }

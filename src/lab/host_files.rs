@@ -48,7 +48,7 @@ fn hosts(host: &Host) -> String {
     let mut text = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
     for address in [Some(IpAddr::V4(host.ipv4)), host.ipv6.map(IpAddr::V6)].into_iter().flatten() {
         // Writing to a String cannot fail.
-        let _: std::fmt::Result = writeln!(text, "{address} {}", host.name);
+        _ = writeln!(text, "{address} {}", host.name);
     }
     text
 }

@@ -157,7 +157,7 @@ fn connect_host(
     let (here, there) = (router_mac(host.ipv4), host_mac(host.ipv4));
     let ends = (VethEnd { name: &name, mac: here }, VethEnd { name: HOST_INTERFACE, mac: there });
     netlink.add_veth(ends.0, ends.1, namespace, mtu)?;
-    netlink::answer_for_others(&name)?;
+    netlink::serve_hosts(&name)?;
     let link = netlink.link(&name)?;
     if let Some(router) = router {
         netlink.add_address(link, router.into(), 32)?;

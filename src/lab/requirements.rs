@@ -101,7 +101,7 @@ fn examine_in_namespaces() -> Result<Vec<Finding>, Fault> {
     drop(program);
     let said = run.and_then(|_| io::read_to_string(File::from(output)).or_fault(|| "cannot read the findings"));
     // Reaped whatever it said; without its gate it has ended by itself.
-    let _: Result<_, _> = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(pid), WaitOptions::empty()));
+    _ = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(pid), WaitOptions::empty()));
     Answer::understand(&said?).and_then(|value| serde_json::from_value(value).or_fault(|| "cannot read the findings"))
 }
 

@@ -120,7 +120,7 @@ pub fn run(directories: Directories, readiness: Readiness, lifeline: Option<Owne
         Ok((built, runtime)) => runtime.block_on(supervise(built, &directories, &started, readiness, lifeline)),
         Err(fault) => {
             // The caller hears it as well; nobody may be there to listen.
-            let _: io::Result<()> = readiness.fail(&fault);
+            _ = readiness.fail(&fault);
             Err(fault)
         }
     };
@@ -184,7 +184,7 @@ async fn supervise(
         }
         Err(fault) => {
             // The caller hears it from the return value as well; nobody may be there to listen.
-            let _: io::Result<()> = readiness.fail(&fault);
+            _ = readiness.fail(&fault);
             Err(fault)
         }
     }
@@ -351,7 +351,7 @@ async fn end_processes(processes: &[Process], child: &mut Signal, end: &End) {
         left.retain(|_, name| name != lost);
     }
     for pid in left.keys().filter_map(|pid| Pid::from_raw(*pid)) {
-        let _: io::Result<()> = sys::send_signal(pid, libc::SIGTERM);
+        _ = sys::send_signal(pid, libc::SIGTERM);
     }
     let all_gone = async {
         while !left.is_empty() {

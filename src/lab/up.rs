@@ -73,6 +73,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Whether its supervisor still runs. It is a child of this process: its end is announced by SIGCHLD.
+    pub fn is_alive(&self) -> bool {
+        !client::wait_for_end(&self.supervisor, 0)
+    }
+
     /// Ends the lab and waits until it has.
     ///
     /// # Errors

@@ -15,12 +15,15 @@ const LINKTYPE_ETHERNET: u16 = 1;
 const SECRETS_TLS_KEY_LOG: u32 = 0x544c_534b;
 const BLOCK_SECTION: u32 = 0x0a0d_0d0a;
 const BLOCK_INTERFACE: u32 = 1;
+const BLOCK_STATISTICS: u32 = 5;
 const BLOCK_PACKET: u32 = 6;
 const BLOCK_SECRETS: u32 = 10;
 const OPTION_IF_NAME: u16 = 2;
 const OPTION_IF_TSRESOL: u16 = 9;
 const OPTION_EPB_FLAGS: u16 = 2;
 const OPTION_SHB_USERAPPL: u16 = 4;
+const OPTION_ISB_RECEIVED: u16 = 4;
+const OPTION_ISB_DROPPED_BY_SYSTEM: u16 = 7;
 
 /// What an interface's packets begin with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,19 +91,23 @@ impl<W: Write> PcapngWriter<W> {
         Ok(self.interfaces - 1)
     }
 
-    /// Writes a packet.
+    /// Writes a packet of `wire_len` bytes, of which `bytes` were captured.
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn packet(&mut self, interface: u32, at: UnixTime, direction: Direction, bytes: &[u8]) -> io::Result<()> {
+    pub fn packet(
+        &mut self,
+        interface: u32,
+        at: UnixTime,
+        direction: Direction,
+        bytes: &[u8],
+        wire_len: usize,
+    ) -> io::Result<()> {
         self.begin(BLOCK_PACKET);
         self.u32(interface);
-        let nanos = at.nanos();
-        self.u32((nanos >> 32) as u32);
-        self.u32(nanos as u32);
-        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        self.u32(len);
-        self.u32(len);
+        self.time(at);
+        self.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        self.u32(u32::try_from(wire_len).unwrap_or(u32::MAX));
         self.bytes(bytes);
         self.pad();
         let flags: u32 = match direction {
@@ -122,6 +129,20 @@ impl<W: Write> PcapngWriter<W> {
         self.u32(u32::try_from(lines.len()).unwrap_or(u32::MAX));
         self.bytes(lines.as_bytes());
         self.pad();
+        self.finish()
+    }
+
+    /// Writes how many packets crossed an interface until `at`, and how many of them are not in the file.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn statistics(&mut self, interface: u32, at: UnixTime, seen: u64, lost: u64) -> io::Result<()> {
+        self.begin(BLOCK_STATISTICS);
+        self.u32(interface);
+        self.time(at);
+        self.option(OPTION_ISB_RECEIVED, &seen.to_le_bytes());
+        self.option(OPTION_ISB_DROPPED_BY_SYSTEM, &lost.to_le_bytes());
+        self.end_options();
         self.finish()
     }
 
@@ -156,6 +177,11 @@ impl<W: Write> PcapngWriter<W> {
 
     fn end_options(&mut self) {
         self.u32(0);
+    }
+
+    fn time(&mut self, at: UnixTime) {
+        self.u32((at.nanos() >> 32) as u32);
+        self.u32(at.nanos() as u32);
     }
 
     fn pad(&mut self) {
@@ -203,18 +229,25 @@ mod tests {
         assert_eq!((eni, outside), (0, 1));
         writer.tls_secrets("CLIENT_RANDOM 00 11\n").unwrap();
         let at = UnixTime::from_nanos(0x1122_3344_5566_7788);
-        writer.packet(outside, at, Direction::Outbound, &[0xaa; 5]).unwrap();
+        writer.packet(outside, at, Direction::Outbound, &[0xaa; 5], 9).unwrap();
+        writer.statistics(eni, at, 7, 1).unwrap();
 
         let blocks = blocks(&writer.out);
         let kinds: Vec<u32> = blocks.iter().map(|(kind, _)| *kind).collect();
-        assert_eq!(kinds, [BLOCK_SECTION, BLOCK_INTERFACE, BLOCK_INTERFACE, BLOCK_SECRETS, BLOCK_PACKET]);
+        assert_eq!(
+            kinds,
+            [BLOCK_SECTION, BLOCK_INTERFACE, BLOCK_INTERFACE, BLOCK_SECRETS, BLOCK_PACKET, BLOCK_STATISTICS]
+        );
         assert_eq!(blocks[1].1[..2], LINKTYPE_RAW.to_le_bytes());
         assert_eq!(blocks[2].1[..2], LINKTYPE_ETHERNET.to_le_bytes());
         assert_eq!(&blocks[3].1[8..28], b"CLIENT_RANDOM 00 11\n");
         let packet = &blocks[4].1;
         assert_eq!(packet[..12], [1, 0, 0, 0, 0x44, 0x33, 0x22, 0x11, 0x88, 0x77, 0x66, 0x55]);
-        assert_eq!(packet[12..20], [5, 0, 0, 0, 5, 0, 0, 0]);
+        assert_eq!(packet[12..20], [5, 0, 0, 0, 9, 0, 0, 0]);
         assert_eq!(packet[20..28], [0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0, 0, 0]);
         assert_eq!(packet[28..36], [2, 0, 4, 0, 2, 0, 0, 0], "sent by the interface");
+        let statistics = &blocks[5].1;
+        assert_eq!(statistics[12..24], [4, 0, 8, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(statistics[24..36], [7, 0, 8, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

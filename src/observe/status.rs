@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::capture::{CaptureCounter, CaptureCounts};
 use crate::config::{PathProfile, Topology};
 use crate::edge::hot_loop::WorkerHandle;
 use crate::edge::tun::{Offloads, TunMode};
@@ -53,6 +54,19 @@ pub fn endpoint(
         "counters": counters(workers.iter().map(|worker| worker.counters().as_ref())),
         "denials": denials.iter().flatten().map(denial).collect::<Vec<_>>(),
         "access_records_lost": access_records_lost,
+    })
+}
+
+/// A capture's file and counts; null if there is none.
+pub fn capture(capture: Option<&CaptureCounter>) -> Value {
+    let Some(capture) = capture else { return Value::Null };
+    let CaptureCounts { packets, lost_packets, secrets, lost_secrets } = capture.read();
+    json!({
+        "file": capture.file(),
+        "packets": packets,
+        "lost_packets": lost_packets,
+        "secrets": secrets,
+        "lost_secrets": lost_secrets,
     })
 }
 

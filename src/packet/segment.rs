@@ -45,7 +45,8 @@ impl<'a> Segmenter<'a> {
     pub fn new(bytes: &'a [u8], meta: &PacketMeta, header: &VirtioHeader) -> Result<Self, Reason> {
         header.verify(meta)?;
         let headers = bytes.get(..meta.payload_offset()).ok_or(Reason::PacketMalformed)?;
-        let is_cut = header.gso_type != GsoType::None;
+        // One segment is the packet as it came, with whatever follows a UDP datagram that is shorter than its packet.
+        let is_cut = header.gso_type != GsoType::None && meta.payload_len() > usize::from(header.gso_size);
         let end = if is_cut { meta.transport_end() } else { meta.packet_len() };
         let payload = bytes.get(meta.payload_offset()..end).ok_or(Reason::PacketMalformed)?;
         let gso_size = if is_cut { usize::from(header.gso_size) } else { payload.len() };

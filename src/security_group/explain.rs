@@ -60,7 +60,8 @@ impl SecurityGroupRules {
         let by_distance = self.rules(direction).iter().enumerate().map(|(index, rule)| {
             let failed = failed_fields(rule, direction, subject);
             let shared = rule.prefixes.iter().map(|prefix| shared_bits(prefix, peer)).max().unwrap_or(0);
-            ((failed.len(), failed.last().copied(), Reverse(shared), index), rule)
+            let gravest = failed[1].or(failed[0]);
+            ((failed.iter().flatten().count(), gravest, Reverse(shared), index), rule)
         });
         let ((_, field, _, index), rule) = by_distance.min_by_key(|(distance, _)| *distance)?;
         let field = field?;
@@ -79,8 +80,8 @@ impl SecurityGroupRules {
     }
 }
 
-/// In ascending order, so that the last is the gravest.
-fn failed_fields(rule: &ResolvedRule, direction: RuleDirection, subject: &Subject) -> Vec<Field> {
+/// The address, and what is above it; the second is the graver.
+fn failed_fields(rule: &ResolvedRule, direction: RuleDirection, subject: &Subject) -> [Option<Field>; 2] {
     let peer = subject.peer(direction);
     let address = match direction {
         RuleDirection::Ingress => Field::Source,
@@ -93,7 +94,7 @@ fn failed_fields(rule: &ResolvedRule, direction: RuleDirection, subject: &Subjec
         _ => Some(Field::Port),
     };
     let is_admitted = rule.prefixes.iter().any(|prefix| prefix.contains(&peer));
-    [(!is_admitted).then_some(address), above].into_iter().flatten().collect()
+    [(!is_admitted).then_some(address), above]
 }
 
 fn shared_bits(prefix: &IpNet, address: IpAddr) -> u32 {

@@ -16,7 +16,12 @@ pub(super) struct Intervals<K> {
     words: Vec<u64>,
     /// Words of one set, the summary included.
     stride: usize,
+    /// Of a small key with many intervals: the interval of each key, so that none has to be searched.
+    direct: Vec<u16>,
 }
+
+/// Intervals from which on a table of all keys pays.
+const DIRECT_MIN: usize = 16;
 
 /// One rule admits the keys from the first to the last.
 pub(super) type Span<K> = (K, K, usize);
@@ -25,17 +30,28 @@ pub(super) type Span<K> = (K, K, usize);
 pub(super) trait Key: Copy + Ord {
     const MIN: Self;
     fn successor(self) -> Option<Self>;
+    /// The key as an index, if there are few enough keys for a table.
+    fn small(self) -> Option<usize>;
 }
 
 macro_rules! key {
-    ($($t:ty),*) => {$(
+    ($($t:ty: $key:ident => $small:expr;)*) => {$(
         impl Key for $t {
             const MIN: Self = <$t>::MIN;
             fn successor(self) -> Option<Self> { self.checked_add(1) }
+            #[inline]
+            fn small(self) -> Option<usize> {
+                let $key = self;
+                $small
+            }
         }
     )*};
 }
-key!(u16, u32, u128);
+key! {
+    u16: key => Some(usize::from(key));
+    u32: _key => None;
+    u128: _key => None;
+}
 
 impl<K: Key> Intervals<K> {
     /// The sets that `spans` make, of rules below `rule_count`. Spans of one rule may overlap.
@@ -49,7 +65,7 @@ impl<K: Key> Intervals<K> {
                 events.entry(after).or_default().push((rule, -1));
             }
         }
-        let mut built = Self { starts: Vec::new(), sets: Vec::new(), words: Vec::new(), stride };
+        let mut built = Self { starts: Vec::new(), sets: Vec::new(), words: Vec::new(), stride, direct: Vec::new() };
         let mut depth = vec![0i32; rule_count];
         let mut set = vec![0u64; stride];
         let mut known: HashMap<Vec<u64>, u32> = HashMap::new();
@@ -74,13 +90,25 @@ impl<K: Key> Intervals<K> {
                 built.sets.push(at);
             }
         }
+        if K::MIN.small().is_some() && built.starts.len() >= DIRECT_MIN {
+            let mut key = Some(K::MIN);
+            while let Some(this) = key {
+                built.direct.push(built.search(this) as u16);
+                key = this.successor();
+            }
+        }
         built
+    }
+
+    fn search(&self, key: K) -> usize {
+        self.starts.partition_point(|start| *start <= key) - 1
     }
 
     /// The rules that admit `key`.
     #[inline]
     pub(super) fn rules_at(&self, key: K) -> &[u64] {
-        let interval = self.starts.partition_point(|start| *start <= key) - 1;
+        let known = key.small().and_then(|key| self.direct.get(key));
+        let interval = known.map_or_else(|| self.search(key), |&interval| usize::from(interval));
         let at = self.sets[interval] as usize;
         &self.words[at..at + self.stride]
     }

@@ -11,7 +11,7 @@ use crate::packet::FiveTuple;
 pub(crate) fn topology() -> Topology {
     let group = |id: &str| SecurityGroup { id: id.to_owned(), name: id.to_owned(), ingress: vec![], egress: vec![] };
     Topology {
-        resolver: crate::config::Resolver::default(),
+        resolver: Resolver::default(),
         name: "test".to_owned(),
         region: "us-east-2".to_owned(),
         partition: "aws".to_owned(),
