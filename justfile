@@ -28,7 +28,8 @@ clients:
 
 # One fuzz target for some seconds: just fuzz packet 60
 fuzz TARGET SECONDS="30":
-    cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run {{TARGET}} -- -max_total_time={{SECONDS}}
+    mkdir -p fuzz/corpus/{{TARGET}}
+    cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run {{TARGET}} corpus/{{TARGET}} seeds/{{TARGET}} -- -max_total_time={{SECONDS}} -max_len=4096
 
 # Criterion benches, all or those whose name matches.
 bench *ARGS:

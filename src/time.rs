@@ -118,6 +118,11 @@ impl UnixTime {
     pub fn to_iso8601(self) -> String {
         self.to_utc().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
+
+    /// The preferred format of HTTP dates, `Mon, 23 Nov 2026 14:56:02 GMT` (RFC 9110 §5.6.7).
+    pub fn to_http_date(self) -> String {
+        self.to_utc().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
 }
 
 impl Add<Duration> for UnixTime {
@@ -172,10 +177,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_written_as_sigv4_and_iso_8601_want_them() {
+    fn dates_are_written_as_sigv4_iso_8601_and_http_want_them() {
         let t = UnixTime::from_secs(1_440_938_160);
         assert_eq!(t.to_basic(), "20150830T123600Z");
         assert_eq!(t.to_iso8601(), "2015-08-30T12:36:00Z");
+        assert_eq!(t.to_http_date(), "Sun, 30 Aug 2015 12:36:00 GMT");
     }
 
     #[test]

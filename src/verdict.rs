@@ -161,6 +161,8 @@ counted! {
         CannotRoute = (Packet, "CANNOT_ROUTE"),
         /// The hop limit ran out.
         HopLimitExceeded = (Packet, "HOP_LIMIT_EXCEEDED"),
+        /// A device takes nothing, and too many packets for it are held back already.
+        DeviceFull = (Packet, "DEVICE_FULL"),
         /// The flow table is full.
         FlowLimit = (Flow, "FLOW_LIMIT"),
         /// Too many half-open connections.

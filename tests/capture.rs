@@ -8,7 +8,7 @@
     reason = "a test uses sockets and threads, and fails loudly"
 )]
 
-mod support;
+mod namespace;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -17,10 +17,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use namespace::inside_namespaces;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion, version};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
-use support::inside_namespaces;
 use vpce::edge::namespace::NetworkNamespace;
 use vpce::edge::netlink::{Netlink, VethEnd, Via};
 use vpce::edge::tun::{self, HEADER_LEN, TunMode, TunQueue};
@@ -33,6 +33,8 @@ use vpce::tls::{LabCa, ServerSetup, Session, provider};
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const THERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const ENI: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 20);
+/// The record after which TLS 1.2 encrypts.
+const CHANGE_CIPHER_SPEC: [u8; 6] = [0x14, 3, 3, 0, 1, 1];
 /// How a TLS record of application data begins; TLS 1.3 gives every encrypted record this type.
 const APPLICATION_DATA: [u8; 3] = [0x17, 3, 3];
 const NAME: &str = "lambda.us-east-2.amazonaws.com";
@@ -77,6 +79,7 @@ fn a_udp_super_segment_is_written_as_its_datagrams() {
         let there = NetworkNamespace::create().unwrap();
         NetworkNamespace::create().unwrap();
         connect(&there);
+        wait_until_connected(&there);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("c.pcapng");
         let capture = Capture::create(&file).unwrap().start(&["outside"]).unwrap();
@@ -180,7 +183,9 @@ fn tls_secrets_stand_before_the_packets_that_need_them_and_decrypt_them() {
             };
             position(&|packet| packet.flags == 1 && contains(&packet.bytes, &random)).expect("the ClientHello");
             let secrets = capture.blocks.iter().position(|block| matches!(block, Block::Secrets(_))).unwrap();
-            let encrypted = position(&|packet| contains(&packet.bytes, &APPLICATION_DATA)).unwrap();
+            // In TLS 1.2 that is the client's Finished, behind its ChangeCipherSpec; TLS 1.3 calls it application data.
+            let first = if expected.len() == 1 { &CHANGE_CIPHER_SPEC[..] } else { &APPLICATION_DATA[..] };
+            let encrypted = position(&|packet| contains(&packet.bytes, first)).unwrap();
             assert!(secrets < encrypted, "secrets before what they decrypt: {secrets}, {encrypted}");
             assert!(!capture.packets().any(|packet| contains(&packet.bytes, b"hello-from-a-capture")), "no clear text");
             if let Some(uri) = tshark(&file) {
@@ -232,6 +237,18 @@ fn connect(there: &NetworkNamespace) {
         netlink.add_address(link, own.into(), 24).unwrap();
         netlink.up(link).unwrap();
     }
+}
+
+/// A new cable carries nothing for a moment, and neighbours must be found: TCP tries until both have happened.
+fn wait_until_connected(there: &NetworkNamespace) {
+    let there = there.try_clone().unwrap();
+    let listener = TcpListener::bind((HERE, 80)).unwrap();
+    let client = std::thread::spawn(move || {
+        there.enter().unwrap();
+        drop(TcpStream::connect((HERE, 80)).unwrap());
+    });
+    drop(listener.accept().unwrap());
+    client.join().unwrap();
 }
 
 fn request(ca: &LabCa, protocol: &'static SupportedProtocolVersion) -> String {

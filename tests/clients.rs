@@ -4,7 +4,6 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
-#[path = "support/lab.rs"]
 mod support;
 
 use std::sync::OnceLock;
@@ -509,7 +508,7 @@ fn every_error_is_awss_byte_for_byte(mode: Tun) {
             differences.add(case, body);
         }
     }
-    // Recorded lengths of real answers (facts 5.2).
+    // Recorded lengths of real answers (`docs/fidelity.md#skew`).
     let length = |case: &str| outcomes[case]["headers"]["content-length"].clone();
     differences.compare("wrong_secret", "recorded length", &length("wrong_secret"), &json!("192"));
     differences.compare("expired", "recorded length", &length("expired"), &json!("114"));

@@ -5,8 +5,7 @@ mod world;
 use std::time::Duration;
 
 use http::Request;
-use world::far_side::Behaviour;
-use world::{Faults, World};
+use world::World;
 
 const INVOKE: &str = "/2015-03-31/functions/echo/invocations";
 const MINUTE: Duration = Duration::from_secs(60);

@@ -2,6 +2,13 @@
 //!
 //! Where namespaces or TUN devices are not to be had, the tests print what is missing and pass.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    reason = "tests of the real kernel have sockets, read the environment, and say what they skip"
+)]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -38,7 +45,7 @@ impl Home {
             first.map(|finding| format!("{}: {}", finding["name"], finding["detail"]))
         });
         if let Some(missing) = missing {
-            println!("skipped, this machine lacks {missing}");
+            println!("skipped: this machine lacks {missing}");
             return None;
         }
         Some(Self { folder: TempDir::new().expect("folder") })
@@ -409,7 +416,7 @@ fn doctor_tries_everything_and_says_what_is_lost() {
 fn an_ordinary_user_gets_a_lab_or_the_command_that_gives_it_back() {
     let Some(home) = Home::new() else { return };
     if !rustix::process::geteuid().is_root() {
-        println!("skipped, every other test runs as an ordinary user already");
+        println!("skipped: every other test runs as an ordinary user already");
         return;
     }
     const NOBODY: u32 = 65534;

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
-#[path = "support/lab.rs"]
 mod support;
 
 use std::sync::OnceLock;

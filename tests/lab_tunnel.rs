@@ -4,7 +4,6 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
-#[path = "support/lab.rs"]
 mod support;
 
 use std::collections::BTreeMap;

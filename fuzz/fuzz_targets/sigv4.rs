@@ -15,7 +15,8 @@ static KEYRING: LazyLock<Keyring> = LazyLock::new(|| {
     let admin = Arc::new(Principal::from_arn("arn:aws:iam::123456789012:user/Admin").expect("an ARN"));
     let long_term = Credential::new("AKIAIOSFODNN7EXAMPLE", "unknown to whoever writes the input", Arc::clone(&admin));
     let session = Credential::new("ASIAIOSFODNN7EXAMPLE", "and so is this one", admin);
-    Keyring::new([long_term, session.with_session("token", NOW + std::time::Duration::from_secs(60))]).expect("two keys")
+    Keyring::new([long_term, session.with_session("token", NOW + std::time::Duration::from_secs(60))])
+        .expect("two keys")
 });
 
 fuzz_target!(|data: &[u8]| {
@@ -36,7 +37,13 @@ fuzz_target!(|data: &[u8]| {
     let head = RequestHead::new(&method, path, query, headers.iter().map(|(name, value)| (&**name, *value)));
     let settings = [
         Settings::default(),
-        Settings { presigned: true, unsigned_payload: true, unsigned_amz_headers: true, hash_echo: true, ..Settings::default() },
+        Settings {
+            presigned: true,
+            unsigned_payload: true,
+            unsigned_amz_headers: true,
+            hash_echo: true,
+            ..Settings::default()
+        },
     ];
     for settings in settings {
         let mut verifier = Verifier::with_settings("us-east-2", "lambda", settings);

@@ -3,94 +3,53 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use serde_json::{Value, json};
 
+use super::faults;
 use super::output::{self, Failure, Output};
-use crate::config::Faults;
+use crate::config::Topology;
+use crate::lab::source::{self, SourceError};
 
-/// Check a topology: all its faults at once, with line and column
+/// Check a topology and its policies: all faults at once, with line and column
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vpce check netns/quickstart.toml\n  vpce check -o json my-lab.toml")]
+#[command(after_help = "Exits with 2 if there are faults. With `-o json` they, too, are on stdout.\n\nExamples:\n  \
+                        vpce check netns/quickstart.toml\n  vpce check --lenient my-lab.toml\n  \
+                        vpce check -o json my-lab.toml")]
 pub(super) struct Arguments {
-    /// A TOML file, or the name of a built-in topology (`quickstart`).
+    /// A TOML file, or the name of a built-in topology: quickstart, blog.
     config: String,
+    #[command(flatten)]
+    policies: super::PolicyArguments,
 }
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode, Failure> {
-    let source = super::load(&arguments.config)?;
-    match output {
-        Output::Text => output::print(&format!("{}: no faults\n", arguments.config)),
-        Output::Json => {
-            let topology = serde_json::to_value(&source.topology).unwrap_or_default();
-            output::print_json(&json!({ "origin": source.origin, "faults": [], "topology": topology }));
+    let config = &arguments.config;
+    let loaded = source::load(config, arguments.policies.lenient);
+    match (output, loaded) {
+        (Output::Text, Ok(source)) => output::print(&summary(config, &source.topology)),
+        (Output::Json, Ok(source)) => {
+            output::print_json(&report(config, &Value::Array(vec![]), Some(&source.topology)))
         }
+        (Output::Json, Err(SourceError::Faults(faults))) => {
+            output::print_json(&report(config, &faults::as_json(&faults), None));
+            return Ok(ExitCode::from(2));
+        }
+        (_, Err(error)) => return Err(error.into()),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The faults as JSON.
-pub(super) fn as_json(faults: &Faults) -> Value {
-    let list = faults.list.iter().map(
-        |fault| json!({ "line": fault.line, "column": fault.column, "message": fault.message, "help": fault.help }),
-    );
-    json!({ "origin": faults.origin, "faults": list.collect::<Vec<_>>() })
+fn report(config: &str, faults: &Value, topology: Option<&Topology>) -> Value {
+    json!({ "config": config, "ok": topology.is_some(), "faults": faults, "topology": topology })
 }
 
-/// The faults with the lines they are in, for people.
-pub(super) fn render(faults: &Faults) -> String {
-    let colour = supports_colour();
-    let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    let handler = GraphicalReportHandler::new_themed(theme);
-    let source = NamedSource::new(&faults.origin, faults.text.clone());
-    let mut text = String::new();
-    for fault in &faults.list {
-        let shown = Shown {
-            message: &fault.message,
-            help: fault.help.as_deref(),
-            label: LabeledSpan::at(fault.span.clone(), "here"),
-            source: &source,
-        };
-        if handler.render_report(&mut text, &shown).is_err() {
-            return format!("{faults}\n");
-        }
-    }
-    let count = faults.list.len();
-    text + &format!("error: {count} fault{} in {}\n", if count == 1 { "" } else { "s" }, faults.origin)
-}
-
-fn supports_colour() -> bool {
-    use std::io::IsTerminal;
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// One fault as miette wants it.
-#[derive(Debug)]
-struct Shown<'a> {
-    message: &'a str,
-    help: Option<&'a str>,
-    label: LabeledSpan,
-    source: &'a NamedSource<String>,
-}
-
-impl std::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.message)
-    }
-}
-
-impl std::error::Error for Shown<'_> {}
-
-impl Diagnostic for Shown<'_> {
-    fn help(&self) -> Option<Box<dyn std::fmt::Display + '_>> {
-        self.help.map(|help| Box::new(help) as Box<dyn std::fmt::Display>)
-    }
-
-    fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(self.source)
-    }
-
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        Some(Box::new(std::iter::once(self.label.clone())))
-    }
+fn summary(config: &str, topology: &Topology) -> String {
+    let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
+    let parts = [
+        count(topology.subnets.len(), "subnet"),
+        count(topology.endpoint.enis.len(), "eni"),
+        count(topology.hosts.len(), "host"),
+        count(topology.functions.len(), "function"),
+    ];
+    format!("{config}: no faults; {} in {} has {}\n", topology.name, topology.region, parts.join(", "))
 }

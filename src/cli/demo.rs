@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode, Fai
         owned: true,
         ..Wishes::default()
     };
-    let source = source::load(source::DEFAULT)?;
+    let source = source::load(source::DEFAULT, false)?;
     let running = up(&source, &folders, &wishes).map_err(|error| match error {
         UpError::Running(fault) | UpError::Wish(fault) => Failure::usage(fault),
         UpError::Missing(fault) | UpError::Failed(fault) => Failure::ours(fault),

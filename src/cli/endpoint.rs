@@ -8,12 +8,12 @@ use clap::Args;
 
 use super::output::Failure;
 use super::{SideArguments, Termination};
-use crate::config::Topology;
 use crate::edge::clock::Clock;
-use crate::edge::endpoint::{self, EndpointPlan, Reload};
+use crate::edge::endpoint::{self, EndpointPlan, Reload, Reloaded};
 use crate::edge::readiness::Readiness;
 use crate::edge::{Fault, OrFault};
-use crate::lab::{secrets, source};
+use crate::lab::source::Source;
+use crate::lab::{changes, secrets, source};
 use crate::observe::access_log;
 use crate::observe::capture::Capture;
 use crate::tls::ServerSetup;
@@ -29,9 +29,6 @@ pub(super) struct Arguments {
     /// Spin instead of waiting for packets: lower latency, a whole core per worker.
     #[arg(long)]
     busy_poll: bool,
-    /// Accept policies that AWS refuses but people paste: a bare ARN as principal.
-    #[arg(long)]
-    lenient: bool,
     /// Write what crosses the endpoint's interfaces, and the secrets of its TLS sessions, to this pcapng file.
     #[arg(long, value_name = "FILE")]
     capture: Option<PathBuf>,
@@ -59,43 +56,59 @@ fn plan(arguments: &Arguments) -> Result<EndpointPlan, Failure> {
     let path = path.ok_or_else(|| Fault::new(format!("no path profile {:?}", topology.tunnel.path)))?;
     let now = Clock::start().now().unix;
     let ca = secrets::certificate_authority(&directories, now)?;
-    let capture = arguments.capture.as_deref().map(Capture::create).transpose()?;
+    let capture = arguments.capture.as_deref().map(Capture::create).transpose();
+    let capture = capture.map_err(|fault| fault.remedy("name a file in a folder that you may write to"))?;
     let key_log = capture.as_ref().map(Capture::key_log);
     let tls = ServerSetup::new(&ca, &topology.region, now, key_log).or_fault(|| "TLS cannot be set up")?;
-    let log = directories.logs().join("access.jsonl");
+    let log = directories.access_log();
     let access_log = access_log::start(&log)
         .or_fault(|| "cannot open the access log")
-        .map_err(|fault| fault.at(log.display().to_string()))?;
+        .map_err(|fault| fault.at(log.display().to_string()).remedy("move away what is there"))?;
     Ok(EndpointPlan {
         keyring: secrets::keyring(&directories, &topology)?,
         keys: secrets::load_tunnel_keys(&directories)?.for_workers(side.workers()),
         path,
         tls,
-        mode: side.tun,
+        mode: side.devices.tun,
         workers: side.workers().get(),
         busy_poll: arguments.busy_poll,
-        lenient: arguments.lenient,
+        lenient: side.policies.lenient,
         socket: directories.endpoint_socket(),
-        flow_log: directories.logs().join("flow.log"),
+        flow_log: directories.flow_log(),
         access_log,
         capture,
-        reload: reloader(&topology),
+        reload: reloader(side.path.clone(), side.policies.lenient),
+        origin: source.origin,
         topology,
     })
 }
 
-/// Reads a topology for `reload`. What a running endpoint cannot change must not differ.
-fn reloader(running: &Arc<Topology>) -> Reload {
-    let running = Arc::clone(running);
-    Box::new(move |request| {
-        let word = request["topology"].as_str().ok_or_else(|| Fault::new("`reload` needs a `topology`"))?;
-        let topology = source::load(word).map_err(|error| Fault::new(error.to_string()))?.topology;
-        let enis =
-            |topology: &Topology| -> Vec<_> { topology.endpoint.enis.iter().map(|eni| (eni.ipv4, eni.ipv6)).collect() };
-        if enis(&topology) != enis(&running) || topology.region != running.region {
-            return Err(Fault::new("addresses of enis and the region cannot change while the lab runs")
-                .remedy("vpce lab up --replace"));
+/// Reads a topology for `reload`: the one that the request names, else again the one in force. What a running endpoint
+/// cannot change must not differ.
+fn reloader(path: Option<String>, lenient: bool) -> Reload {
+    Box::new(move |request, origin, running| {
+        let word = request["topology"].as_str().unwrap_or(origin);
+        let Source { origin, mut topology } =
+            source::load(word, lenient).map_err(|error| Fault::new(error.to_string()).at(word))?;
+        if let Some(path) = &path {
+            source::use_path(&mut topology, path)?;
         }
-        Ok(topology)
+        let fixed = changes::fixed(running, &topology);
+        if !fixed.is_empty() {
+            let what = format!("this cannot change while the lab runs\n    {}", fixed.join("\n    "));
+            let remedy = if topology.name == running.name {
+                format!("vpce lab up --replace {word}")
+            } else {
+                // Identifiers that are made up follow from the name.
+                format!(
+                    "call it `name = \"{}\"` if that is what differs, or: vpce lab up --replace {word}",
+                    running.name
+                )
+            };
+            return Err(Fault::new(what).at(word).remedy(remedy));
+        }
+        let changes =
+            serde_json::to_value(changes::live(running, &topology)).or_fault(|| "cannot phrase the changes")?;
+        Ok(Reloaded { topology, origin, changes })
     })
 }

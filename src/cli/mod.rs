@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod doctor;
 mod endpoint;
+mod faults;
 mod lab;
 mod onprem;
 mod output;
@@ -26,6 +27,7 @@ use clap::{Args, Parser, Subcommand};
 pub use output::{Failure, Output};
 
 use crate::edge::Fault;
+use crate::edge::tun::TunMode;
 use crate::lab::source::{self, Source};
 use crate::lab::{Directories, Folders};
 
@@ -66,9 +68,10 @@ enum Command {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let bare = arguments.len() <= 1;
+    let output = wanted_output(&arguments);
     let parsed = match Arguments::try_parse_from(arguments) {
         Ok(parsed) => parsed,
-        Err(error) => return usage(&error, bare),
+        Err(error) => return usage(&error, bare, output),
     };
     start_logging();
     let output = parsed.output;
@@ -87,12 +90,25 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// How errors are to be written when the arguments are not understood, as far as they tell.
+fn wanted_output(arguments: &[OsString]) -> Output {
+    let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).take_while(|word| word != "--").collect();
+    let joined = words.iter().any(|word| word == "-ojson" || word == "-o=json" || word == "--output=json");
+    let apart = words.windows(2).any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json");
+    if joined || apart { Output::Json } else { Output::Text }
+}
+
 /// Help and version are data; a wrong word is an error. The bare program's name asks for help.
-fn usage(error: &clap::Error, bare: bool) -> ExitCode {
+fn usage(error: &clap::Error, bare: bool, output: Output) -> ExitCode {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if bare && error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         output::print(&error.render().to_string());
         return ExitCode::SUCCESS;
+    }
+    if output == Output::Json && !asked {
+        let text = error.render().to_string();
+        let what = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ").trim();
+        return Failure::usage(Fault::new(what).remedy("try `--help`")).report(output);
     }
     // Nobody is left to tell if this cannot be written.
     _ = error.print();
@@ -121,16 +137,21 @@ fn folders() -> Result<Folders, Failure> {
     Folders::choose(|name| std::env::var(name).ok()).map_err(Failure::usage)
 }
 
-/// Reads the topology that a command names.
-fn load(word: &str) -> Result<Source, Failure> {
-    source::load(word).map_err(Failure::from)
+/// How policy documents are read.
+#[derive(Debug, Args)]
+struct PolicyArguments {
+    /// Accept what AWS refuses but people paste: a bare ARN as a policy's principal.
+    #[arg(long)]
+    lenient: bool,
 }
 
 /// Options of the two sides of the tunnel, whether a lab starts them or somebody with a network of their own.
 #[derive(Debug, Args)]
 struct SideArguments {
-    /// A TOML file, or the name of a built-in topology (`quickstart`).
+    /// A TOML file, or the name of a built-in topology: quickstart, blog.
     config: String,
+    #[command(flatten)]
+    policies: PolicyArguments,
     /// The tunnel's path profile, instead of the topology's.
     #[arg(long, value_name = "NAME")]
     path: Option<String>,
@@ -140,27 +161,50 @@ struct SideArguments {
     /// Where keys, credentials and the control socket lie. Both sides need the same.
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
+    #[command(flatten)]
+    devices: DeviceArguments,
+}
+
+/// How packets come and go.
+#[derive(Debug, Args)]
+struct DeviceArguments {
     /// How TUN devices are opened: `offload`, or `plain` for one packet per call.
     #[arg(long, value_name = "MODE", default_value = "offload")]
-    tun: crate::edge::tun::TunMode,
+    tun: TunMode,
     /// Workers: one thread and one queue per device each.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     queues: u8,
 }
 
+impl DeviceArguments {
+    fn check(&self) -> Result<(), Failure> {
+        if self.tun == TunMode::Plain && self.queues > 1 {
+            let fault = Fault::new(format!("{} queues asked for, but the plain TUN mode has one", self.queues));
+            return Err(Failure::usage(fault.remedy("leave `--queues` or `--tun plain` out")));
+        }
+        Ok(())
+    }
+
+    /// As arguments of another command.
+    fn to_arguments(&self) -> Vec<String> {
+        vec!["--tun".to_owned(), self.tun.to_string(), "--queues".to_owned(), self.queues.to_string()]
+    }
+}
+
 impl SideArguments {
     /// Workers of the endpoint, which is also the number of SA pairs in use.
     fn workers(&self) -> NonZeroUsize {
-        NonZeroUsize::new(self.queues.into()).unwrap_or(NonZeroUsize::MIN)
+        NonZeroUsize::new(self.devices.queues.into()).unwrap_or(NonZeroUsize::MIN)
     }
 
     /// The topology, with the options applied, and the folders, made and with keys in them.
     fn prepare(&self) -> Result<(Source, Directories), Failure> {
-        let mut source = load(&self.config)?;
+        self.devices.check()?;
+        let mut source = source::load(&self.config, self.policies.lenient)?;
         if let Some(path) = &self.path {
             source::use_path(&mut source.topology, path).map_err(Failure::usage)?;
         }
-        let mut directories = folders()?.of(&source.topology.name);
+        let mut directories = folders()?.of(&source.topology.name).map_err(Failure::usage)?;
         if let Some(state) = &self.state_dir {
             directories.state.clone_from(state);
         }

@@ -39,7 +39,7 @@ fn start(side: &SideArguments) -> Result<(), Failure> {
     let topology = Arc::new(source.topology);
     // One thread serves all SAs, so the device has one queue whatever the endpoint has.
     let mtu = device_mtu(&topology)?;
-    let device = plumbing::open_customer_gateway(&topology, side.tun, 1, mtu.into())?;
+    let device = plumbing::open_customer_gateway(&topology, side.devices.tun, 1, mtu.into())?;
     let keys = secrets::load_tunnel_keys(&directories)?.for_workers(side.workers());
     let work_dir = directories.runtime.join("functions");
     site::start(SitePlan { topology, keys, device, work_dir, socket: directories.onprem_socket() })?;

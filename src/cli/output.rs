@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::faults;
 use crate::config::Faults;
 use crate::edge::Fault;
 use crate::edge::readiness::Readiness;
@@ -29,7 +30,7 @@ pub struct Failure {
 #[derive(Debug)]
 enum What {
     Fault(Fault),
-    Configuration(Box<Faults>),
+    Configuration(Vec<Faults>),
 }
 
 impl Failure {
@@ -49,15 +50,15 @@ impl Failure {
     }
 
     /// A configuration that is wrong: exit code 2.
-    pub fn configuration(faults: Faults) -> Self {
-        Self { code: 2, what: What::Configuration(Box::new(faults)) }
+    pub fn configuration(faults: Vec<Faults>) -> Self {
+        Self { code: 2, what: What::Configuration(faults) }
     }
 
     /// Tells the supervisor, if there is one, which shows it to whoever waits for the lab.
     pub(super) fn tell(self, readiness: Readiness) -> Self {
         let fault = match &self.what {
             What::Fault(fault) => fault.clone(),
-            What::Configuration(faults) => Fault::new(faults.to_string()),
+            What::Configuration(faults) => Fault::new(SourceError::Faults(faults.clone()).to_string()),
         };
         // Without a supervisor it is shown here alone.
         _ = readiness.fail(&fault);
@@ -69,8 +70,11 @@ impl Failure {
         let text = match (&self.what, output) {
             (What::Fault(fault), Output::Text) => format!("error: {fault}\n"),
             (What::Fault(fault), Output::Json) => format!("{}\n", json!({ "error": fault })),
-            (What::Configuration(faults), Output::Text) => super::check::render(faults),
-            (What::Configuration(faults), Output::Json) => format!("{}\n", super::check::as_json(faults)),
+            (What::Configuration(texts), Output::Text) => faults::render(texts, faults::Style::of_stderr()),
+            (What::Configuration(texts), Output::Json) => {
+                let what = json!({ "what": "the configuration is wrong", "remedy": "mend what `faults` lists" });
+                format!("{}\n", json!({ "error": what, "faults": faults::as_json(texts) }))
+            }
         };
         // Nobody is left to tell if this cannot be written.
         _ = io::stderr().write_all(text.as_bytes());

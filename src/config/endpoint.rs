@@ -244,6 +244,12 @@ fn settings(section: &Section<'_>) -> EndpointSettings {
     if let Some(At { value, span }) = half_open_limit.as_ref().filter(|at| at.value > flows) {
         section.fault(span, format!("`half_open_limit` is {value}, above `flow_limit`, {flows}"));
     }
+    // Windows begin at multiples of their length in whole seconds.
+    let flow_log_interval = section.parsed("flow_log_interval", |text| {
+        let interval = duration(text)?;
+        let sound = interval.subsec_nanos() == 0 && (1..=600).contains(&interval.as_secs());
+        if sound { Ok(interval) } else { Err(format!("is \"{text}\", not 1s to 600s in whole seconds")) }
+    });
     EndpointSettings {
         mtu: mtu.map_or(defaults.mtu, |at| at.value),
         mss_clamp: mss_clamp.map_or(mss_default, |at| at.value),
@@ -259,7 +265,7 @@ fn settings(section: &Section<'_>) -> EndpointSettings {
         http_idle_timeout: time("http_idle_timeout", defaults.http_idle_timeout, 1, 6_000),
         http_head_limit: size("http_head_limit", defaults.http_head_limit, 1 << 10, 1 << 20),
         tcp_buffer: size("tcp_buffer", defaults.tcp_buffer, 1 << 12, 1 << 24),
-        verify_signatures: section.boolean("verify_signatures").map_or(defaults.verify_signatures, |at| at.value),
+        flow_log_interval: flow_log_interval.map_or(defaults.flow_log_interval, |at| at.value),
     }
 }
 

@@ -340,8 +340,8 @@ pub struct EndpointSettings {
     pub http_head_limit: usize,
     /// Receive and send buffer of one connection, bytes each.
     pub tcp_buffer: usize,
-    /// Whether signatures are verified. Off only for benchmarks that say so.
-    pub verify_signatures: bool,
+    /// Length of a flow log's windows. AWS: 60 s or 600 s; others are for labs.
+    pub flow_log_interval: Duration,
 }
 
 impl Default for EndpointSettings {
@@ -361,7 +361,7 @@ impl Default for EndpointSettings {
             http_idle_timeout: Duration::from_secs(60),
             http_head_limit: 1 << 20,
             tcp_buffer: 64 * 1024,
-            verify_signatures: true,
+            flow_log_interval: Duration::from_secs(60),
         }
     }
 }
@@ -454,6 +454,14 @@ pub struct PathDirection {
     pub rate_pps: Option<u64>,
     /// Bytes that may wait for the rate; more are dropped.
     pub queue_bytes: usize,
+}
+
+impl PathDirection {
+    /// Whether frames pass as if nothing were emulated.
+    pub fn adds_nothing(&self) -> bool {
+        let free = self.rate_bps.is_none() && self.rate_pps.is_none();
+        free && self.delay.is_zero() && self.jitter.is_zero() && self.loss <= 0.0
+    }
 }
 
 /// A named path.

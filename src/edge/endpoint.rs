@@ -5,9 +5,9 @@
 
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the edge owns threads and files")]
 
-use std::io::Write;
+use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use serde_json::{Value, json};
 
+use self::in_force::{InForce, Maker};
 use super::clock::Clock;
 use super::hot_loop::{Worker, WorkerHandle};
 use super::plumbing::{self, EndpointDevices};
@@ -25,6 +26,7 @@ use crate::config::{PathProfile, Topology};
 use crate::engine::{Engine, EngineSetup, Port, Snapshot};
 use crate::observe::access_log::AccessSender;
 use crate::observe::capture::{Capture, CaptureHandle};
+use crate::observe::flow_log::FlowLogWriter;
 use crate::observe::status;
 use crate::sigv4::Keyring;
 use crate::tls::ServerSetup;
@@ -32,6 +34,10 @@ use crate::tunnel::Side;
 use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::path::Link;
 use crate::verdict::Counters;
+
+mod in_force;
+
+pub use in_force::{Reload, Reloaded};
 
 /// How long the control thread waits for a worker.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -42,6 +48,8 @@ const FLOW_LOG_EVERY: Duration = Duration::from_secs(1);
 pub struct EndpointPlan {
     /// The topology.
     pub topology: Arc<Topology>,
+    /// Its built-in name, or the absolute path of its file.
+    pub origin: String,
     /// Who may sign.
     pub keyring: Keyring,
     /// One pair per worker at least.
@@ -70,9 +78,6 @@ pub struct EndpointPlan {
     pub reload: Reload,
 }
 
-/// Makes a topology out of a `reload` request.
-pub type Reload = Box<dyn Fn(&Value) -> Result<Topology, Fault> + Send>;
-
 impl std::fmt::Debug for EndpointPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EndpointPlan").field("mode", &self.mode).field("workers", &self.workers).finish_non_exhaustive()
@@ -86,7 +91,8 @@ impl std::fmt::Debug for EndpointPlan {
 /// When a policy is faulty, or a device, socket or thread cannot be made.
 pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
     let clock = Clock::start();
-    let snapshot = Arc::new(make_snapshot(1, &plan.topology, &plan.keyring, plan.lenient, &clock)?);
+    let maker = Maker { keyring: plan.keyring.clone(), lenient: plan.lenient, clock };
+    let snapshot = maker.make(1, &plan.topology)?;
     let devices = plumbing::open_endpoint(&plan.topology, plan.mode, plan.workers)?;
     let offloads = devices.vpc.offloads();
     let facts = status::EndpointFacts { mode: plan.mode, offloads, workers: plan.workers, path: plan.path.clone() };
@@ -95,24 +101,22 @@ pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
         None => None,
     };
     let handles = start_workers(&plan, &snapshot, devices, clock)?;
-    let mut flow_log = open_log(&plan.flow_log)?;
+    let interval = plan.topology.endpoint.settings.flow_log_interval;
+    let mut flow_log = FlowLogWriter::new(open_log(&plan.flow_log)?, plan.workers, interval);
 
-    let EndpointPlan { keyring, lenient, socket, reload, access_log, .. } = plan;
+    let EndpointPlan { socket, reload, origin, access_log, .. } = plan;
     let questioned = handles.clone();
     let captured = capture.as_ref().map(CaptureHandle::counter);
-    let mut current = snapshot;
+    let mut in_force = InForce { snapshot, origin, maker, reload };
     control::serve(&socket, move |request| match request["do"].as_str() {
         Some("status") => {
-            let mut answer = status::endpoint(&facts, &current, &questioned, access_log.lost(), PATIENCE);
+            let mut answer = status::endpoint(&facts, &in_force.snapshot, &questioned, access_log.lost(), PATIENCE);
+            answer["topology"] = json!(in_force.origin);
+            answer["lenient"] = json!(in_force.maker.lenient);
             answer["capture"] = status::capture(captured.as_ref());
             Ok(answer)
         }
-        Some("reload") => {
-            let topology = Arc::new(reload(request)?);
-            current = Arc::new(make_snapshot(current.epoch + 1, &topology, &keyring, lenient, &clock)?);
-            apply(&questioned, &current)?;
-            Ok(json!({ "epoch": current.epoch }))
-        }
+        Some("reload") => in_force.reload(request, &questioned),
         Some("flow") => Ok(json!({ "rule": rule_of(&questioned, request) })),
         _ => Err(Fault::new("the endpoint does not know this request").remedy("ask for `status`, `flow` or `reload`")),
     })?;
@@ -125,21 +129,6 @@ pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
         })
         .or_fault(|| "cannot start the flow log")?;
     Ok(capture)
-}
-
-fn make_snapshot(
-    epoch: u64,
-    topology: &Arc<Topology>,
-    keyring: &Keyring,
-    lenient: bool,
-    clock: &Clock,
-) -> Result<Snapshot, Fault> {
-    let code = |function: usize| crate::onprem::code::summary(&topology.functions[function].code);
-    Snapshot::new(epoch, Arc::clone(topology), keyring.clone(), lenient, clock.now().unix, code).map_err(|faults| {
-        let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        Fault::new(format!("a policy is not valid\n{}", all.join("\n")))
-            .remedy("mend the policy; AWS would refuse it, too")
-    })
 }
 
 fn start_workers(
@@ -158,7 +147,8 @@ fn start_workers(
             Fault::new(format!("{} workers asked for, but the tunnel has keys for {worker}", plan.workers))
                 .remedy("use fewer workers")
         })?;
-        let port = plan.topology.tunnel.port + u16::try_from(worker).unwrap_or_default();
+        // The configuration leaves room for as many workers as there can be.
+        let port = plan.topology.tunnel.port.saturating_add(u16::try_from(worker).unwrap_or(u16::MAX));
         let local = SocketAddr::new(plan.topology.tunnel.aws_outside.into(), port);
         let remote = SocketAddr::new(plan.topology.tunnel.customer_outside.into(), port);
         let socket = TunnelSocket::open(local, remote)
@@ -259,34 +249,22 @@ fn rule_of(handles: &[WorkerHandle], request: &Value) -> Option<String> {
     handles.iter().find_map(|handle| handle.ask(PATIENCE, move |engine, _| engine.rule_of(client, endpoint)).flatten())
 }
 
-/// Puts a snapshot in force on every worker before anybody is told that it is.
-fn apply(handles: &[WorkerHandle], snapshot: &Arc<Snapshot>) -> Result<(), Fault> {
-    for handle in handles {
-        let snapshot = Arc::clone(snapshot);
-        handle
-            .ask(PATIENCE, move |engine, _| engine.update(&snapshot))
-            .ok_or_else(|| Fault::new("a worker did not take the new configuration in time").remedy("try again"))?;
-    }
-    Ok(())
-}
-
-fn open_log(path: &std::path::Path) -> Result<std::fs::File, Fault> {
-    std::fs::File::options()
+fn open_log(path: &Path) -> Result<File, Fault> {
+    File::options()
         .create(true)
         .append(true)
         .open(path)
         .or_fault(|| "cannot open the flow log")
-        .map_err(|fault| fault.at(path.display().to_string()))
+        .map_err(|fault| fault.at(path.display().to_string()).remedy("move away what is there"))
 }
 
 /// Writes flow-log records as they are complete. Returns only when the log cannot be written.
-fn write_flow_log(handles: &[WorkerHandle], log: &mut std::fs::File) -> Result<(), Fault> {
+fn write_flow_log(handles: &[WorkerHandle], log: &mut FlowLogWriter<File>) -> Result<(), Fault> {
     loop {
         std::thread::sleep(FLOW_LOG_EVERY);
         for handle in handles {
             let records = handle.ask(PATIENCE, |engine, _| engine.take_flow_records()).unwrap_or_default();
-            let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
-            log.write_all(lines.as_bytes()).or_fault(|| "cannot write the flow log")?;
+            log.write(&records).or_fault(|| "cannot write the flow log")?;
         }
     }
 }

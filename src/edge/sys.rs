@@ -43,10 +43,12 @@ pub fn inherited_fd(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Borrows the descriptor of an object that only offers [`AsRawFd`], for as long as the object lives.
-pub fn borrow_fd(owner: &impl AsRawFd) -> BorrowedFd<'_> {
-    // SAFETY: the result borrows `owner`, which keeps its descriptor open for at least that long.
-    unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) }
+/// Borrows the descriptor of a `tun-tap` interface, which only offers [`AsRawFd`], for as long as the interface lives.
+///
+/// Not for every `AsRawFd`: a plain number is one as well, and owns nothing.
+pub fn borrow_fd(interface: &tun_tap::Iface) -> BorrowedFd<'_> {
+    // SAFETY: the result borrows `interface`, which owns its descriptor and keeps it open until it is dropped.
+    unsafe { BorrowedFd::borrow_raw(interface.as_raw_fd()) }
 }
 
 /// What a child does between fork and exec.

@@ -21,8 +21,7 @@ use serde::Serialize;
 
 use super::{Fault, sys};
 
-/// Bytes of the virtio-net header in front of every packet (virtio 1.2 §5.1.6 without `num_buffers`).
-pub const HEADER_LEN: usize = 10;
+pub use crate::packet::VIRTIO_HEADER_LEN as HEADER_LEN;
 
 /// Where every TUN device comes from.
 pub const TUN_PATH: &str = "/dev/net/tun";
@@ -36,6 +35,15 @@ pub enum TunMode {
     Offload,
     /// One packet per call through the `tun-tap` crate, no offloads, one queue.
     Plain,
+}
+
+impl std::fmt::Display for TunMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Offload => "offload",
+            Self::Plain => "plain",
+        })
+    }
 }
 
 impl FromStr for TunMode {

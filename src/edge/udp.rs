@@ -3,7 +3,7 @@
 //! Connected, so that the kernel gives each worker's socket its own frames and drops strangers'; non-blocking. Where the
 //! kernel has no segmentation offload, or a device on the way refuses it, frames are sent one by one: slower, never wrong.
 //!
-//! The Don't Fragment bit is clear (facts 7.1): the path's MTU is the emulated one, and a frame below it must cross
+//! The Don't Fragment bit is clear (Site-to-Site VPN user guide): the path's MTU is the emulated one, and a frame below it must cross
 //! whatever carries the lab.
 //!
 //! Counters: [`flush`] counts frames and bytes sent; what the outer network refuses is `TUNNEL_UNREACHABLE`, never an end.

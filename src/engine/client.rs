@@ -12,15 +12,15 @@ use super::ready::TaskWaker;
 use crate::config::EndpointSettings;
 use crate::flow::FlowId;
 use crate::http::{Activity, Connection as HttpConnection, Handler, Limits, Progress, SharedSession};
-use crate::tcp::{Connection, Leg};
+use crate::tcp::{Connection, Leg, State};
 use crate::time::Moment;
 use crate::tls::{HandshakeKind, ServerSetup, Session};
 use crate::verdict::{Counters, Event, Reason};
 
 /// Rounds of receive, serve, send that one connection may take before the others have their turn.
 const ROUNDS: usize = 32;
-/// How long a connection may take to end once we closed it.
-const LINGER: Duration = Duration::from_secs(10);
+/// How long a connection that we closed may go on without progress.
+pub(super) const LINGER: Duration = Duration::from_secs(10);
 
 /// Limits and time-outs of client connections, from the endpoint's settings.
 #[derive(Clone, Copy, Debug)]
@@ -46,20 +46,23 @@ impl From<&EndpointSettings> for ClientLimits {
 }
 
 /// How far a connection has come.
-enum Phase<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static> {
+enum Phase<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static> {
     /// SYN seen, ACK awaited.
     TcpHandshake { since: Moment },
     /// Established, TLS handshake under way.
     TlsHandshake { since: Moment },
     /// Serving requests.
     Http(Box<HttpConnection<B>>),
-    /// What is queued goes out, then FIN.
-    Closing { since: Moment },
+    /// What is queued goes out, then FIN. `left` of it, bytes, had not arrived at `since`.
+    Closing { since: Moment, left: usize },
+    /// Only a RST goes out.
+    Aborted,
 }
 
 /// A client's connection.
-pub(super) struct Client<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static>
-{
+pub(super) struct Client<
+    B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
+> {
     pub(super) tcp: Connection,
     pub(super) flow: FlowId,
     pub(super) leg: Leg,
@@ -70,7 +73,7 @@ pub(super) struct Client<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::e
     saw_eof: bool,
 }
 
-impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static> Client<B> {
+impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static> Client<B> {
     /// A connection whose SYN has been allowed.
     pub(super) fn new(
         tcp: Connection,
@@ -85,13 +88,18 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
         Self { tcp, flow, leg, ready, session, phase: Phase::TcpHandshake { since: now }, handler, saw_eof: false }
     }
 
-    /// Serves whatever can be served now. Returns whether the connection is over and may be forgotten.
-    pub(super) fn drive(&mut self, now: Moment, limits: &ClientLimits, counters: &Counters) -> bool {
+    /// Serves whatever can be served now.
+    pub(super) fn drive(&mut self, now: Moment, limits: &ClientLimits, counters: &Counters) {
+        if self.is_over() {
+            // What it sent before it went away is nobody's any more.
+            return;
+        }
         self.follow_tcp(now, counters);
         let mut rounds = 0;
         loop {
             let mut moved = self.receive(now, limits, counters);
-            self.serve(now, counters);
+            // What was read makes room for more.
+            moved |= self.serve(now, counters);
             moved |= self.send() > 0;
             rounds += 1;
             if !moved {
@@ -102,8 +110,13 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
                 break;
             }
         }
-        self.close_when_done();
-        self.tcp.is_over()
+        self.close_when_done(now);
+    }
+
+    /// Whether the connection is over and may be forgotten. Ask after egress. A socket that listens again was reset before
+    /// its handshake was finished, or never saw a SYN that it takes.
+    pub(super) fn is_over(&self) -> bool {
+        self.tcp.is_over() || self.tcp.state() == State::Listen
     }
 
     /// When to end the connection if nothing happens, and why.
@@ -115,20 +128,18 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
                 let (at, reason) = http.activity().deadline(http.alpn(), &limits.http)?;
                 Some((at, Some(reason)))
             }
-            Phase::Closing { since } => Some((*since + LINGER, None)),
+            Phase::Closing { since, .. } => Some((*since + LINGER, None)),
+            Phase::Aborted => None,
         }
     }
 
     /// Ends the connection because its deadline passed.
-    pub(super) fn expire(&mut self, reason: Option<Reason>, now: Moment, counters: &Counters) {
-        if let Some(reason) = reason {
-            counters.deny(reason);
-        }
+    pub(super) fn expire(&mut self, reason: Option<Reason>, now: Moment) {
         match (&self.phase, reason) {
             // Between requests there is nothing to lose: close in good order.
             (Phase::Http(_), Some(Reason::HttpIdleTimeout)) => self.close(now),
             _ => {
-                counters.count(Event::TcpResetTx);
+                self.phase = Phase::Aborted;
                 self.tcp.abort();
             }
         }
@@ -148,6 +159,10 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
     }
 
     fn receive(&mut self, now: Moment, limits: &ClientLimits, counters: &Counters) -> bool {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            // Nobody reads it any more, but the client's FIN stands behind it.
+            return self.tcp.recv(|bytes| bytes.len()).unwrap_or(0) > 0;
+        }
         if self.tcp.can_recv() {
             let mut report = crate::tls::Ingest::default();
             let session = &self.session;
@@ -164,7 +179,7 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
             }
             if let Some(reason) = report.failed {
                 counters.deny(reason);
-                self.phase = Phase::Closing { since: now };
+                self.phase = Phase::Closing { since: now, left: usize::MAX };
             }
             return taken.unwrap_or(0) > 0 || report.failed.is_some();
         }
@@ -172,7 +187,7 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
             self.saw_eof = true;
             self.session.borrow_mut().ingest_eof();
             if !matches!(self.phase, Phase::Http(_)) {
-                self.phase = Phase::Closing { since: now };
+                self.phase = Phase::Closing { since: now, left: usize::MAX };
             }
             return true;
         }
@@ -187,8 +202,9 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
         self.phase = Phase::Http(Box::new(http));
     }
 
-    fn serve(&mut self, now: Moment, counters: &Counters) {
-        let Phase::Http(http) = &mut self.phase else { return };
+    /// Returns whether anything was read.
+    fn serve(&mut self, now: Moment, counters: &Counters) -> bool {
+        let Phase::Http(http) = &mut self.phase else { return false };
         http.activity().set_now(now);
         let waker = self.ready.waker();
         if let Progress::Finished(reason) = http.poll(&mut Context::from_waker(&waker)) {
@@ -197,6 +213,7 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
             }
             self.close(now);
         }
+        self.session.borrow_mut().take_was_read()
     }
 
     fn send(&mut self) -> usize {
@@ -206,12 +223,20 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
 
     fn close(&mut self, now: Moment) {
         self.session.borrow_mut().close();
-        self.phase = Phase::Closing { since: now };
+        self.phase = Phase::Closing { since: now, left: usize::MAX };
     }
 
-    fn close_when_done(&mut self) {
-        if matches!(self.phase, Phase::Closing { .. }) && !self.session.borrow().wants_emit() {
+    fn close_when_done(&mut self, now: Moment) {
+        let Phase::Closing { since, left } = &mut self.phase else { return };
+        if !self.session.borrow().wants_emit() {
             self.tcp.close();
+            // A slow client that takes what there is may go on taking it.
+            let unacknowledged = self.tcp.unacknowledged();
+            if unacknowledged < *left {
+                (*since, *left) = (now, unacknowledged);
+            }
+        } else if *left != usize::MAX {
+            *left = usize::MAX;
         }
     }
 }

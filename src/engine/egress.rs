@@ -2,15 +2,16 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use etherparse::PacketBuilder;
+use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep};
 
 use super::Engine;
 use crate::eni::{Egress, EniPacket, Origin};
 use crate::packet::checksum::fill_partial;
-use crate::packet::{VIRTIO_HEADER_LEN, VirtioHeader, parse};
+use crate::packet::{PacketMeta, TcpFlags, VIRTIO_HEADER_LEN, VirtioHeader, parse};
 use crate::tcp::{Leg, PacketBuffer};
-use crate::verdict::Event;
+use crate::verdict::{Counters, Event, Reason};
 
 /// A device of the VPC.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -28,9 +29,15 @@ pub trait Output {
     fn packet(&mut self, port: Port, buffer: &[u8]) -> bool;
 }
 
-/// Packets that a device could not take yet. TCP above never learns of a loss here, so there must be none.
+/// Packets that a device could not take yet. TCP above never learns of a loss here, so there must be none: connections
+/// emit nothing while any packet is held. What arrives meanwhile may still be answered, up to [`HELD_LIMIT`].
 #[derive(Debug, Default)]
 pub(super) struct Held(VecDeque<(Port, Vec<u8>)>);
+
+/// Packets held at most: beyond it acknowledgements, resets, DNS answers and forwarded packets are dropped.
+const HELD_LIMIT: usize = 256;
+/// How soon held packets are offered again: a device does not say when it has room.
+pub(super) const OFFER_EVERY: Duration = Duration::from_millis(1);
 
 impl Held {
     pub(super) fn is_empty(&self) -> bool {
@@ -55,7 +62,7 @@ impl Engine {
         loop {
             let Some(client) = self.clients.get_mut(slot) else { return true };
             if client.leg == Leg::Tunnel && !self.tunnel.has_room(usize::from(self.tunnel.inner_mtu())) {
-                self.tunnel_waiters.push(std::sync::Arc::clone(&client.ready));
+                self.tunnel_waiters.push(&client.ready);
                 return false;
             }
             if !self.tcp.poll_egress(&mut client.tcp, self.now.mono, &mut self.out) {
@@ -80,6 +87,9 @@ impl Engine {
             return;
         };
         let meta = *view.meta();
+        if meta.tcp_flags().contains(TcpFlags::RST) {
+            self.counters.count(Event::TcpResetTx);
+        }
         let offloaded = leg == Leg::Vpc && self.offload;
         if offloaded {
             fill_partial(self.out.packet_mut(), &meta);
@@ -98,9 +108,31 @@ impl Engine {
 
     /// Writes the packet in `self.out` to a device.
     pub(super) fn write(&mut self, port: Port, header: &VirtioHeader, output: &mut impl Output) {
-        self.counters.count(Event::PacketsTx);
-        self.counters.add(Event::BytesTx, self.out.packet().len() as u64);
-        write(&mut self.out, port, header, output, &mut self.held);
+        write(&mut self.out, port, header, output, &mut self.held, &self.counters);
+    }
+
+    /// Acknowledges a FIN that came again after its connection was over: the acknowledgement was lost. RFC 9293 §3.6.1 has
+    /// a socket stay in TIME-WAIT for this; the segment itself says all that the answer needs.
+    pub(super) fn acknowledge_fin(
+        &mut self,
+        flow: crate::flow::FlowId,
+        leg: Leg,
+        fin: &PacketMeta,
+        output: &mut impl Output,
+    ) {
+        let reply = fin.tuple().reversed();
+        let (from, to) = (reply.src_socket(), reply.dst_socket());
+        let next = fin.tcp_sequence().wrapping_add(fin.payload_len() as u32).wrapping_add(1);
+        let Some(builder) = ip(from.ip(), to.ip()) else { return };
+        let builder = builder.tcp(from.port(), to.port(), fin.tcp_acknowledgement(), 0).ack(next);
+        self.out.fill_with(|room| {
+            let mut rest = &mut *room;
+            let len = builder.size(0);
+            if builder.write(&mut rest, &[]).is_ok() { len } else { 0 }
+        });
+        if !self.out.is_empty() {
+            self.emit_for_flow(flow, leg, output);
+        }
     }
 
     /// Seals the packet in `self.out` into the tunnel. What the path drops is counted by the tunnel.
@@ -111,12 +143,7 @@ impl Engine {
 
 /// Makes a datagram in `out`; returns whether it fits one packet and both ends are of one family.
 pub(super) fn datagram(out: &mut PacketBuffer, from: SocketAddr, to: SocketAddr, payload: &[u8]) -> bool {
-    const HOP_LIMIT: u8 = 64;
-    let builder = match (from.ip(), to.ip()) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => PacketBuilder::ipv4(from.octets(), to.octets(), HOP_LIMIT),
-        (IpAddr::V6(from), IpAddr::V6(to)) => PacketBuilder::ipv6(from.octets(), to.octets(), HOP_LIMIT),
-        _ => return false,
-    };
+    let Some(builder) = ip(from.ip(), to.ip()) else { return false };
     let builder = builder.udp(from.port(), to.port());
     out.fill_with(|room| {
         let mut rest = &mut *room;
@@ -126,7 +153,28 @@ pub(super) fn datagram(out: &mut PacketBuffer, from: SocketAddr, to: SocketAddr,
     !out.is_empty()
 }
 
-fn write(out: &mut PacketBuffer, port: Port, header: &VirtioHeader, output: &mut impl Output, held: &mut Held) {
+fn ip(from: IpAddr, to: IpAddr) -> Option<PacketBuilderStep<IpHeaders>> {
+    const HOP_LIMIT: u8 = 64;
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => Some(PacketBuilder::ipv4(from.octets(), to.octets(), HOP_LIMIT)),
+        (IpAddr::V6(from), IpAddr::V6(to)) => Some(PacketBuilder::ipv6(from.octets(), to.octets(), HOP_LIMIT)),
+        _ => None,
+    }
+}
+
+fn write(
+    out: &mut PacketBuffer,
+    port: Port,
+    header: &VirtioHeader,
+    output: &mut impl Output,
+    held: &mut Held,
+    counters: &Counters,
+) {
+    if held.0.len() >= HELD_LIMIT {
+        return counters.deny(Reason::DeviceFull);
+    }
+    counters.count(Event::PacketsTx);
+    counters.add(Event::BytesTx, out.packet().len() as u64);
     let buffer = out.with_room(VIRTIO_HEADER_LEN);
     buffer[..VIRTIO_HEADER_LEN].copy_from_slice(&header.emit());
     if !held.is_empty() || !output.packet(port, buffer) {

@@ -22,7 +22,8 @@ impl Engine {
             _ => self.seal_segments(packet, &meta, header),
         };
         match forwarded {
-            Ok(()) => self.counters.count(Event::Forwarded),
+            Ok(Sealed(true)) => self.counters.count(Event::Forwarded),
+            Ok(Sealed(false)) => {}
             Err(reason) => self.counters.deny(reason),
         }
     }
@@ -51,27 +52,29 @@ impl Engine {
         Ok(())
     }
 
-    /// What the tunnel drops it has counted itself.
-    fn seal_whole(&mut self, packet: &mut [u8], header: &VirtioHeader) -> Result<(), Reason> {
+    fn seal_whole(&mut self, packet: &mut [u8], header: &VirtioHeader) -> Result<Sealed, Reason> {
         complete_checksum(&mut header.clone(), packet)?;
-        let _counted = self.tunnel.send(0, packet, self.now.mono, &self.counters);
-        Ok(())
+        Ok(Sealed(self.tunnel.send(0, packet, self.now.mono, &self.counters).is_ok()))
     }
 
-    fn seal_segments(&mut self, packet: &[u8], meta: &PacketMeta, header: &VirtioHeader) -> Result<(), Reason> {
+    fn seal_segments(&mut self, packet: &[u8], meta: &PacketMeta, header: &VirtioHeader) -> Result<Sealed, Reason> {
         let mut segments = Segmenter::new(packet, meta, header)?;
         let largest = segments.packet_len_max();
         if largest > usize::from(self.tunnel.inner_mtu()) {
             return Err(Reason::TunnelMtuExceeded);
         }
+        let mut all = true;
         while segments.remaining() > 0 {
             let mut grant = self.tunnel.grant(largest).ok_or(Reason::TunnelQueueFull)?;
             match segments.emit_next(&mut grant) {
                 Ok(Some(len)) => grant.truncate(len),
                 _ => break,
             }
-            let _counted = grant.send(0, self.now.mono, &self.counters);
+            all &= grant.send(0, self.now.mono, &self.counters).is_ok();
         }
-        Ok(())
+        Ok(Sealed(all))
     }
 }
+
+/// Whether everything was sealed; what was not, the tunnel has counted.
+struct Sealed(bool);

@@ -24,13 +24,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
+use super::client::LINGER;
 use super::ready::TaskWaker;
 use super::timers::Timers;
 use crate::tcp::{Connection, State};
 use crate::time::Moment;
 
 /// Connections to the function host per worker.
-const CONNECTION_LIMIT: usize = 256;
+pub(super) const CONNECTION_LIMIT: usize = 256;
 /// Invocations that may be out or wait for a connection, per worker.
 const PENDING_LIMIT: usize = 4_096;
 /// How long the host may be silent on TCP's level while a request is out, and during the handshake.
@@ -39,7 +40,16 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How often a request that was not sent is tried on another connection.
 const ATTEMPTS: usize = 3;
 
-type SharedTcp = Rc<RefCell<Connection>>;
+/// A connection shared by the engine, hyper and whoever has a request on it.
+pub(super) struct Wire {
+    pub(super) tcp: RefCell<Connection>,
+    /// Bytes written since a request was given to it.
+    written: Cell<usize>,
+    /// The host reset it and had acknowledged none of them: it knows nothing of the request.
+    untouched: Cell<bool>,
+}
+
+type SharedTcp = Rc<Wire>;
 type Driver = http1::Connection<HostIo, Full<Bytes>>;
 
 /// Why the function host gave no answer.
@@ -67,39 +77,81 @@ struct Pool {
     idle: Vec<Sender>,
     /// Invocations in line for a connection. One that gave up leaves a dead entry until it is its turn.
     waiting: VecDeque<Weak<Ticket>>,
+    /// Those in line, without the dead.
+    in_line: usize,
     /// Connections that exist, in whatever state.
     live: usize,
     /// Connections the engine has yet to begin.
     wanted: usize,
+    /// Connections wanted or begun that have not opened.
+    opening: usize,
+    /// Connections begun since ever.
+    begun: u64,
     pending: usize,
-    /// Counts failed connection attempts, so that whoever waited through one gives up.
-    failures: u64,
 }
 
 impl Pool {
-    /// Wakes the first in line; woken or gone, it stands in line no more.
-    fn wake_next(&mut self) {
+    /// Hands a connection to the first in line. Handed over and not offered, so that nobody who comes later takes it.
+    fn give(&mut self, sender: Sender) {
+        match self.next_in_line() {
+            Some(ticket) => {
+                ticket.sender.replace(Some(sender));
+                ticket.wake();
+            }
+            None => self.idle.push(sender),
+        }
+    }
+
+    fn next_in_line(&mut self) -> Option<Rc<Ticket>> {
         while let Some(ticket) = self.waiting.pop_front() {
             if let Some(ticket) = ticket.upgrade() {
-                ticket.wake();
-                return;
+                ticket.queued.set(false);
+                self.in_line -= 1;
+                return Some(ticket);
             }
         }
+        None
     }
 
-    fn wake_all(&mut self) {
-        self.waiting.drain(..).filter_map(|ticket| ticket.upgrade()).for_each(|ticket| ticket.wake());
-    }
-
-    /// Puts a ticket in line unless it stands there.
+    /// Puts a ticket in line unless it stands there. Whoever was handed a dead connection keeps its place.
     fn wait(&mut self, ticket: &Rc<Ticket>, waker: &Waker) {
         ticket.waker.borrow_mut().clone_from(waker);
-        if !ticket.queued.replace(true) {
-            if self.waiting.len() >= 2 * PENDING_LIMIT {
-                self.waiting.retain(|ticket| ticket.strong_count() > 0);
-            }
-            self.waiting.push_back(Rc::downgrade(ticket));
+        if ticket.queued.replace(true) {
+            return;
         }
+        if self.waiting.len() >= 2 * PENDING_LIMIT {
+            self.waiting.retain(|ticket| ticket.strong_count() > 0);
+        }
+        self.in_line += 1;
+        match ticket.had_one.get() {
+            true => self.waiting.push_front(Rc::downgrade(ticket)),
+            false => self.waiting.push_back(Rc::downgrade(ticket)),
+        }
+        self.want_enough();
+    }
+
+    /// Has as many connections begun as there are invocations in line, within the limit.
+    fn want_enough(&mut self) {
+        while self.opening < self.in_line && self.live + self.wanted < CONNECTION_LIMIT {
+            self.wanted += 1;
+            self.opening += 1;
+        }
+    }
+
+    /// Everybody in line who waited while this attempt was made gives up: the next would fail as well.
+    fn fail(&mut self, attempt: u64) {
+        let mut rest = VecDeque::new();
+        while let Some(ticket) = self.next_in_line() {
+            if ticket.since < attempt {
+                ticket.failed.set(true);
+                ticket.wake();
+            } else {
+                ticket.queued.set(true);
+                rest.push_back(Rc::downgrade(&ticket));
+            }
+        }
+        self.in_line = rest.len();
+        self.waiting = rest;
     }
 }
 
@@ -107,22 +159,49 @@ impl Pool {
 struct Ticket {
     waker: RefCell<Waker>,
     queued: Cell<bool>,
+    /// A connection handed over.
+    sender: RefCell<Option<Sender>>,
+    had_one: Cell<bool>,
+    /// Connections begun before it came.
+    since: u64,
+    failed: Cell<bool>,
     pool: Rc<RefCell<Pool>>,
 }
 
 impl Ticket {
+    fn new(pool: &Rc<RefCell<Pool>>) -> Rc<Self> {
+        Rc::new(Self {
+            waker: RefCell::new(Waker::noop().clone()),
+            queued: Cell::new(false),
+            sender: RefCell::default(),
+            had_one: Cell::new(false),
+            since: pool.borrow().begun,
+            failed: Cell::new(false),
+            pool: Rc::clone(pool),
+        })
+    }
+
     fn wake(&self) {
-        self.queued.set(false);
         self.waker.borrow().wake_by_ref();
+    }
+
+    /// The connection that was handed over, if one was.
+    fn take(&self) -> Option<Sender> {
+        let sender = self.sender.take();
+        self.had_one.set(self.had_one.get() || sender.is_some());
+        sender
     }
 }
 
 impl Drop for Ticket {
-    /// Whoever is woken for a connection and leaves without it passes it on.
+    /// Whoever leaves with a connection in hand passes it on.
     fn drop(&mut self) {
         let mut pool = self.pool.borrow_mut();
-        if !pool.idle.is_empty() {
-            pool.wake_next();
+        if self.queued.get() {
+            pool.in_line -= 1;
+        }
+        if let Some(sender) = self.sender.take() {
+            pool.give(sender);
         }
     }
 }
@@ -136,7 +215,8 @@ struct Sender {
 impl Sender {
     fn watch(&self, watch: bool) {
         let (timeout, probe) = if watch { (Some(SILENCE), Some(PROBE_EVERY)) } else { (None, None) };
-        self.tcp.borrow_mut().set_liveness(timeout, probe);
+        self.tcp.tcp.borrow_mut().set_liveness(timeout, probe);
+        self.tcp.written.set(0);
     }
 }
 
@@ -145,10 +225,11 @@ impl HostPool {
         Self { pool: Rc::default(), timers }
     }
 
-    /// Sends a request and waits for the head of its answer, until `deadline`.
+    /// Sends a request and waits for the head of its answer, until `deadline`. `request` makes it, again if it has to be
+    /// sent again.
     pub(super) async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        request: impl Fn() -> Request<Full<Bytes>>,
         deadline: Moment,
     ) -> Result<Response<HostBody>, HostFailure> {
         let _pending = Pending::admit(&self.pool)?;
@@ -167,6 +248,13 @@ impl HostPool {
         wanted
     }
 
+    /// Numbers a connection that is begun.
+    pub(super) fn begin(&self) -> u64 {
+        let mut pool = self.pool.borrow_mut();
+        pool.begun += 1;
+        pool.begun
+    }
+
     /// Invocations that are out or wait.
     pub(super) fn pending(&self) -> usize {
         self.pool.borrow().pending
@@ -174,40 +262,56 @@ impl HostPool {
 
     fn opened(&self, sender: Sender) {
         sender.watch(false);
-        self.give_back(sender);
+        let mut pool = self.pool.borrow_mut();
+        pool.opening = pool.opening.saturating_sub(1);
+        pool.give(sender);
     }
 
     fn give_back(&self, sender: Sender) {
-        let mut pool = self.pool.borrow_mut();
-        pool.idle.push(sender);
-        pool.wake_next();
+        self.pool.borrow_mut().give(sender);
     }
 
-    /// A connection is gone. If it never opened, whoever waits for one gives up.
-    pub(super) fn closed(&self, opened: bool) {
+    /// Takes a connection that can carry no more requests from the idle ones.
+    fn retire(&self, tcp: &SharedTcp) {
         let mut pool = self.pool.borrow_mut();
-        pool.live = pool.live.saturating_sub(1);
-        if opened {
-            // Room for a connection: the first in line may ask for it.
-            pool.wake_next();
-        } else {
-            pool.failures += 1;
-            pool.wake_all();
+        if let Some(at) = pool.idle.iter().position(|sender| Rc::ptr_eq(&sender.tcp, tcp)) {
+            let sender = pool.idle.swap_remove(at);
+            drop(pool);
+            drop(sender);
         }
     }
 
-    async fn attempt(&self, mut request: Request<Full<Bytes>>) -> Result<Response<HostBody>, HostFailure> {
+    /// A connection is gone: there is room for another.
+    fn closed(&self) {
+        let mut pool = self.pool.borrow_mut();
+        pool.live = pool.live.saturating_sub(1);
+        pool.want_enough();
+    }
+
+    /// A connection never opened. Whoever waited while it was tried gives up.
+    pub(super) fn failed(&self, attempt: u64) {
+        let mut pool = self.pool.borrow_mut();
+        pool.opening = pool.opening.saturating_sub(1);
+        pool.fail(attempt);
+        drop(pool);
+        self.closed();
+    }
+
+    async fn attempt(&self, make: impl Fn() -> Request<Full<Bytes>>) -> Result<Response<HostBody>, HostFailure> {
+        let mut unsent = None;
         for _ in 0..ATTEMPTS {
             let mut sender = self.acquire().await?;
             sender.watch(true);
-            match sender.requests.try_send_request(request).await {
+            match sender.requests.try_send_request(unsent.take().unwrap_or_else(&make)).await {
                 Ok(response) => {
                     return Ok(response.map(|incoming| HostBody::new(incoming, sender, self.clone())));
                 }
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(HostFailure::Broken),
-                },
+                Err(mut error) => {
+                    unsent = error.take_message();
+                    if unsent.is_none() && !sender.tcp.untouched.get() {
+                        return Err(HostFailure::Broken);
+                    }
+                }
             }
         }
         Err(HostFailure::Unreachable)
@@ -215,24 +319,17 @@ impl HostPool {
 
     /// A sender that is ready, from the pool or by a new connection.
     async fn acquire(&self) -> Result<Sender, HostFailure> {
-        let failures = self.pool.borrow().failures;
-        let ticket = Rc::new(Ticket {
-            waker: RefCell::new(Waker::noop().clone()),
-            queued: Cell::new(false),
-            pool: Rc::clone(&self.pool),
-        });
+        let ticket = Ticket::new(&self.pool);
         let mut held: Option<Sender> = None;
         poll_fn(|cx| {
             loop {
-                let Some(mut sender) = held.take().or_else(|| self.pool.borrow_mut().idle.pop()) else {
-                    let mut pool = self.pool.borrow_mut();
-                    if pool.failures != failures {
+                let sender = held.take().or_else(|| ticket.take());
+                // A connection is idle only while nobody is in line.
+                let Some(mut sender) = sender.or_else(|| self.pool.borrow_mut().idle.pop()) else {
+                    if ticket.failed.get() {
                         return Poll::Ready(Err(HostFailure::Unreachable));
                     }
-                    if !ticket.queued.get() && pool.live + pool.wanted < CONNECTION_LIMIT {
-                        pool.wanted += 1;
-                    }
-                    pool.wait(&ticket, cx.waker());
+                    self.pool.borrow_mut().wait(&ticket, cx.waker());
                     return Poll::Pending;
                 };
                 match sender.requests.poll_ready(cx) {
@@ -332,49 +429,77 @@ pub(super) struct HostConnection {
     driver: Option<Pin<Box<Driver>>>,
     /// Held back until TCP is established.
     unopened: Option<Sender>,
+    attempt: u64,
+    /// When HTTP ended: the host gets [`LINGER`] to close its side.
+    closing_since: Option<Moment>,
     pool: HostPool,
 }
 
 impl HostConnection {
     /// A connection whose SYN is about to go out.
-    pub(super) fn new(tcp: Connection, local_port: u16, ready: Arc<TaskWaker>, pool: HostPool) -> Self {
+    pub(super) fn new(tcp: Connection, local_port: u16, attempt: u64, ready: Arc<TaskWaker>, pool: HostPool) -> Self {
         let mut tcp = tcp;
         tcp.set_liveness(Some(SILENCE), None);
-        let tcp = Rc::new(RefCell::new(tcp));
-        let mut connection = Self { tcp, ready, local_port, driver: None, unopened: None, pool };
+        let tcp = Rc::new(Wire { tcp: RefCell::new(tcp), written: Cell::new(0), untouched: Cell::new(false) });
+        let mut connection =
+            Self { tcp, ready, local_port, driver: None, unopened: None, attempt, closing_since: None, pool };
         connection.start_http();
         connection
     }
 
     /// Moves HTTP as far as TCP allows. Call before egress.
-    pub(super) fn drive(&mut self) {
-        if self.tcp.borrow().is_established()
+    pub(super) fn drive(&mut self, now: Moment) {
+        if self.tcp.tcp.borrow().is_established()
             && let Some(sender) = self.unopened.take()
         {
             self.pool.opened(sender);
         }
         let waker = self.ready.waker();
-        let Some(driver) = &mut self.driver else { return };
-        if driver.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+        if let Some(driver) = &mut self.driver
+            && driver.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
+        {
             self.driver = None;
-            self.tcp.borrow_mut().close();
+            self.closing_since = Some(now);
+            self.pool.retire(&self.tcp);
+            self.tcp.tcp.borrow_mut().close();
         }
+        // A host that hangs does not close its side, and would keep the connection's place for ever.
+        if self.deadline().is_some_and(|at| at <= now) {
+            self.tcp.tcp.borrow_mut().abort();
+        }
+    }
+
+    /// Takes notice of a RST of the host's, after which `unacknowledged` bytes were left. A host that was restarted knows
+    /// none of its connections any more: those that are idle go too, before each of them costs an invocation.
+    pub(super) fn was_reset(&self, unacknowledged: usize) {
+        self.tcp.untouched.set(unacknowledged >= self.tcp.written.get());
+        let idle = std::mem::take(&mut self.pool.pool.borrow_mut().idle);
+        drop(idle);
+    }
+
+    /// When the connection is ended if the host does not close it.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.closing_since.map(|since| since + LINGER)
     }
 
     /// Whether it is over and may be forgotten. Ask after egress.
     pub(super) fn is_over(&self) -> bool {
-        self.tcp.borrow().is_over()
+        self.tcp.tcp.borrow().is_over()
     }
 
     /// Takes it apart once it is over.
     pub(super) fn into_tcp(self) -> Option<Connection> {
-        let Self { tcp, driver, unopened, pool, .. } = self;
+        let Self { tcp, driver, unopened, attempt, pool, .. } = self;
         let opened = unopened.is_none();
         drop(driver);
         drop(unopened);
-        pool.closed(opened);
-        // An idle sender may still hold the connection until it is found dead; its socket is then not reused.
-        Rc::into_inner(tcp).map(RefCell::into_inner)
+        if opened {
+            pool.closed()
+        } else {
+            pool.failed(attempt)
+        }
+        // An answer that is still read holds the connection; its socket is then not reused.
+        Rc::into_inner(tcp).map(|wire| wire.tcp.into_inner())
     }
 
     fn start_http(&mut self) {
@@ -437,7 +562,7 @@ struct HostIo(SharedTcp);
 
 impl Read for HostIo {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let mut tcp = self.0.borrow_mut();
+        let mut tcp = self.0.tcp.borrow_mut();
         if tcp.can_recv() {
             let room = buf.remaining();
             tcp.recv(|bytes| {
@@ -458,13 +583,16 @@ impl Read for HostIo {
 
 impl Write for HostIo {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut tcp = self.0.borrow_mut();
+        let mut tcp = self.0.tcp.borrow_mut();
         match tcp.send(buf) {
             0 if !buf.is_empty() && tcp.state() == State::Closed => {
                 Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
             }
             0 if !buf.is_empty() => Poll::Pending,
-            taken => Poll::Ready(Ok(taken)),
+            taken => {
+                self.0.written.set(self.0.written.get() + taken);
+                Poll::Ready(Ok(taken))
+            }
         }
     }
 
@@ -473,7 +601,7 @@ impl Write for HostIo {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().close();
+        self.0.tcp.borrow_mut().close();
         Poll::Ready(Ok(()))
     }
 }

@@ -39,9 +39,11 @@ impl Engine {
         let packet = &mut buffer[crate::packet::VIRTIO_HEADER_LEN..][..meta.packet_len()];
         let destination = self.routes.destination(meta.tuple().dst());
         match (port, destination) {
-            (Port::Eni(_), Destination::Eni) => self.toward_eni(Origin::Vpc, packet, &meta, &header, output),
+            (Port::Eni(at), Destination::Eni(eni)) if at == eni => {
+                self.toward_eni(Origin::Vpc, packet, &meta, &header, output)
+            }
             // The eni answers only for itself (source/destination check), and the router never for an eni.
-            (Port::Eni(_), _) | (Port::Router, Destination::Eni) => self.counters.deny(Reason::CannotRoute),
+            (Port::Eni(_), _) | (Port::Router, Destination::Eni(_)) => self.counters.deny(Reason::CannotRoute),
             (Port::Router, _) if !self.routes.may_come_from_vpc(meta.tuple().src()) => {
                 self.counters.deny(Reason::CannotRoute);
             }
@@ -74,9 +76,11 @@ impl Engine {
         }
         let whole = VirtioHeader::default();
         match self.routes.destination(meta.tuple().dst()) {
-            Destination::Eni => self.toward_eni(Origin::Tunnel, packet, &meta, &whole, output),
+            Destination::Eni(_) => self.toward_eni(Origin::Tunnel, packet, &meta, &whole, output),
             Destination::Service => self.toward_host_connection(packet, &meta),
-            Destination::Resolver(view) => self.resolve(view, Leg::Tunnel, packet, &meta, output),
+            Destination::Resolver(view @ View::OnPremises) => self.resolve(view, Leg::Tunnel, packet, &meta, output),
+            // The resolver at VPC+2 answers inside the VPC alone (VPC User Guide, "DNS server").
+            Destination::Resolver(_) => self.counters.deny(Reason::CannotRoute),
             Destination::Vpc => self.forward_to_vpc(packet, &meta, output),
             Destination::OnPremises | Destination::Nowhere => self.counters.deny(Reason::CannotRoute),
         }
@@ -117,9 +121,13 @@ impl Engine {
         } else {
             self.eni.user_mut(flow).and_then(|owner| *owner).map(|slot| slot as usize)
         };
-        // A connection that is over leaves its flow behind for a while: stragglers end here.
-        let Some(slot) = slot else { return };
-        let Some(client) = self.clients.get_mut(slot) else { return };
+        let Some(client) = slot.and_then(|slot| self.clients.get_mut(slot)) else {
+            // A connection that is over leaves its flow behind for a while: stragglers end here.
+            if !first && meta.tcp_flags().contains(TcpFlags::FIN.union(TcpFlags::ACK)) {
+                self.acknowledge_fin(flow, leg, meta, output);
+            }
+            return;
+        };
         if meta.tcp_flags().contains(TcpFlags::RST) {
             self.counters.count(Event::TcpResetRx);
         }
@@ -134,6 +142,7 @@ impl Engine {
         let Some(tcp) = self.tcp.listen(leg, local) else {
             self.counters.deny(Reason::TcpSocketLimit);
             self.eni.close(flow, self.now);
+            self.counters.count(Event::FlowClosed);
             return None;
         };
         let entry = self.clients.vacant_entry();
@@ -173,7 +182,14 @@ impl Engine {
             return self.counters.deny(Reason::FlowUnknown);
         };
         host.ready.mark();
-        let answered = self.tcp.ingress(&mut host.tcp.borrow_mut(), packet, self.now.mono, &mut self.out);
+        let mut tcp = host.tcp.tcp.borrow_mut();
+        let (was_open, unacknowledged) = (tcp.is_established(), tcp.unacknowledged());
+        let answered = self.tcp.ingress(&mut tcp, packet, self.now.mono, &mut self.out);
+        let is_reset = was_open && tcp.is_over() && meta.tcp_flags().contains(TcpFlags::RST);
+        drop(tcp);
+        if is_reset {
+            host.was_reset(unacknowledged);
+        }
         if answered {
             self.seal();
         }
@@ -184,11 +200,11 @@ impl Engine {
         loop {
             let Some(host) = self.hosts.get_mut(slot) else { return true };
             if !self.tunnel.has_room(usize::from(self.tunnel.inner_mtu())) {
-                self.tunnel_waiters.push(std::sync::Arc::clone(&host.ready));
+                self.tunnel_waiters.push(&host.ready);
                 self.wheel.cancel(host_key(slot));
                 return false;
             }
-            if !self.tcp.poll_egress(&mut host.tcp.borrow_mut(), self.now.mono, &mut self.out) {
+            if !self.tcp.poll_egress(&mut host.tcp.tcp.borrow_mut(), self.now.mono, &mut self.out) {
                 return true;
             }
             self.seal();

@@ -43,19 +43,19 @@ pub use setup::{EngineSetup, PolicyFaults, Snapshot};
 use self::client::{Client, ClientLimits};
 use self::egress::Held;
 use self::host::{HostConnection, HostPool};
-use self::ready::{ReadyQueue, Task, TaskWaker};
+use self::ready::{Parked, ReadyQueue, Task};
 use self::routes::Routes;
 use self::serve::{ServiceBody, Serving};
 use self::timers::Timers;
 use crate::dns::Resolver;
 use crate::eni::{Denial, EniStage, FlowLogRecord};
-use crate::flow::TimerWheel;
+use crate::flow::{EndCause, TimerWheel};
 use crate::packet::{FiveTuple, Protocol};
 use crate::tcp::{PacketBuffer, TcpStage};
 use crate::time::{Moment, Now};
 use crate::tls::ServerSetup;
 use crate::tunnel::TunnelEnd;
-use crate::verdict::Counters;
+use crate::verdict::{Counters, Event, Reason};
 
 /// Connections served in one call of [`Engine::poll`] before the edge looks for packets again.
 const SERVE_BUDGET: usize = 256;
@@ -77,7 +77,7 @@ pub struct Engine {
     ready: ReadyQueue,
     tunnel: TunnelEnd,
     /// Connections with packets for the tunnel, which had no room.
-    tunnel_waiters: Vec<Arc<TaskWaker>>,
+    tunnel_waiters: Parked,
     resolver: Resolver,
     serving: Serving,
     /// The snapshot that requests are judged by.
@@ -96,7 +96,7 @@ impl std::fmt::Debug for Engine {
         f.debug_struct("Engine")
             .field("clients", &self.clients.len())
             .field("hosts", &self.hosts.len())
-            .field("eni", &self.eni)
+            .field("flows", self.eni.flows())
             .finish_non_exhaustive()
     }
 }
@@ -117,7 +117,7 @@ impl Engine {
         }
         self.expire();
         if !self.tunnel_waiters.is_empty() && self.tunnel.has_room(usize::from(self.tunnel.inner_mtu())) {
-            self.tunnel_waiters.drain(..).for_each(|waiter| waiter.mark());
+            self.tunnel_waiters.release();
         }
         for _ in 0..SERVE_BUDGET {
             let Some(task) = self.ready.pop() else { break };
@@ -137,6 +137,10 @@ impl Engine {
 
     /// When to call [`Self::poll`] again if nothing arrives before.
     pub fn next_deadline(&self) -> Option<Moment> {
+        if !self.held.is_empty() {
+            // Nothing goes on before these are gone, so nothing else is worth waking for.
+            return Some(self.now.mono + egress::OFFER_EVERY);
+        }
         let deadlines = [
             self.wheel.next_deadline(),
             self.timers.next(),
@@ -180,23 +184,32 @@ impl Engine {
         [self.clients.len(), self.hosts.len(), self.host_pool.pending()]
     }
 
+    /// The flows that are tracked or remembered: all, and those of unfinished handshakes.
+    pub fn flows(&self) -> [usize; 2] {
+        [self.eni.flows().len(), self.eni.flows().half_open_len()]
+    }
+
+    /// TCP sockets in use, of both kinds of connections.
+    pub fn sockets(&self) -> usize {
+        self.tcp.live()
+    }
+
     fn drive_client(&mut self, slot: usize, output: &mut impl Output) {
         let Some(client) = self.clients.get_mut(slot) else { return };
         client.drive(self.now.mono, &self.client_limits, &self.counters);
-        if !self.emit_client(slot, output) {
-            return;
-        }
-        self.rearm_client(slot);
+        let emitted = self.emit_client(slot, output);
+        self.rearm_client(slot, emitted);
     }
 
     /// Forgets a client that is over, or notes when it next needs attention.
-    fn rearm_client(&mut self, slot: usize) {
-        let Some(client) = self.clients.get(slot) else { return };
-        if client.tcp.is_over() {
+    fn rearm_client(&mut self, slot: usize, emitted: bool) {
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        if emitted && client.is_over() {
             self.forget_client(slot);
             return;
         }
-        let tcp = self.tcp.poll_at(&client.tcp, self.now.mono);
+        // What could not be emitted waits for room, not for a moment.
+        let tcp = if emitted { self.tcp.poll_at(&mut client.tcp, self.now.mono) } else { None };
         let phase = client.deadline(&self.client_limits).map(|(at, _)| at);
         schedule(&mut self.wheel, client_key(slot), tcp, phase);
     }
@@ -213,7 +226,7 @@ impl Engine {
 
     fn drive_host(&mut self, slot: usize) {
         let Some(host) = self.hosts.get_mut(slot) else { return };
-        host.drive();
+        host.drive(self.now.mono);
         if !self.emit_host(slot) {
             return;
         }
@@ -222,14 +235,15 @@ impl Engine {
             self.forget_host(slot);
             return;
         }
-        let at = self.tcp.poll_at(&host.tcp.borrow(), self.now.mono);
-        schedule(&mut self.wheel, host_key(slot), at, None);
+        let at = self.tcp.poll_at(&mut host.tcp.tcp.borrow_mut(), self.now.mono);
+        let deadline = host.deadline();
+        schedule(&mut self.wheel, host_key(slot), at, deadline);
     }
 
     fn forget_host(&mut self, slot: usize) {
         if let Some(mut host) = self.hosts.try_remove(slot) {
             // Whoever waits for an answer on it learns that there will be none.
-            host.drive();
+            host.drive(self.now.mono);
             self.wheel.cancel(host_key(slot));
             self.host_ports.release(host.local_port);
             match host.into_tcp() {
@@ -242,6 +256,7 @@ impl Engine {
     /// Begins the connections that invocations wait for.
     fn open_hosts(&mut self) {
         for _ in 0..self.host_pool.take_wanted() {
+            let attempt = self.host_pool.begin();
             let opened = self.host_ports.claim(self.hosts.vacant_key()).and_then(|port| {
                 let connection = self.serving.connect(&mut self.tcp, port);
                 if connection.is_none() {
@@ -250,19 +265,20 @@ impl Engine {
                 connection.map(|tcp| (tcp, port))
             });
             let Some((tcp, port)) = opened else {
-                self.host_pool.closed(false);
+                self.host_pool.failed(attempt);
                 continue;
             };
             let entry = self.hosts.vacant_entry();
             let slot = entry.key();
             let ready = self.ready.waker(Task::Host(slot));
-            entry.insert(HostConnection::new(tcp, port, ready, self.host_pool.clone()));
+            entry.insert(HostConnection::new(tcp, port, attempt, ready, self.host_pool.clone()));
             self.drive_host(slot);
         }
     }
 
     /// Ends what took too long, and wakes connections whose TCP has something to do by itself.
     fn expire(&mut self) {
+        // What takes too long ends before the flow below it is forgotten, also when time leaps.
         let mut budget = EXPIRY_BUDGET;
         while let Some(key) = self.wheel.poll_expired(self.now.mono, &mut budget) {
             let slot = (key >> 1) as usize;
@@ -270,11 +286,8 @@ impl Engine {
                 if let Some(host) = self.hosts.get(slot) {
                     host.ready.mark();
                 }
-            } else if let Some(client) = self.clients.get_mut(slot) {
-                match client.deadline(&self.client_limits) {
-                    Some((at, reason)) if at <= self.now.mono => client.expire(reason, self.now.mono, &self.counters),
-                    _ => client.ready.mark(),
-                }
+            } else {
+                self.expire_client(slot);
             }
         }
         while let Some(record) = self.eni.poll_records(self.now) {
@@ -285,8 +298,31 @@ impl Engine {
         while let Some(ended) = self.eni.poll_ended(self.now, &self.counters) {
             // The flow is gone without a word, as on AWS; so is its connection.
             if let Some(slot) = ended.user {
+                if ended.cause == EndCause::HalfOpen {
+                    self.counters.deny(Reason::TcpHandshakeTimeout);
+                }
                 self.drop_client(slot as usize);
             }
+        }
+    }
+
+    fn expire_client(&mut self, slot: usize) {
+        let Some(client) = self.clients.get_mut(slot) else { return };
+        match client.deadline(&self.client_limits) {
+            Some((at, reason)) if at <= self.now.mono => {
+                if let Some(reason) = reason {
+                    self.counters.deny(reason);
+                }
+                if client.is_half_open() {
+                    // Without a word: its source may be made up.
+                    self.eni.close(client.flow, self.now);
+                    self.counters.count(Event::FlowClosed);
+                    self.forget_client(slot);
+                } else {
+                    client.expire(reason, self.now.mono);
+                }
+            }
+            _ => client.ready.mark(),
         }
     }
 

@@ -7,11 +7,14 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use crate::config::Topology;
 use crate::dns::View;
 
+/// The resolver's second address, the same in every VPC (VPC user guide, "DNS attributes for your VPC").
+const LINK_LOCAL_RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
+
 /// What a destination address belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Destination {
-    /// One of the endpoint's enis.
-    Eni,
+    /// The endpoint's eni of this index.
+    Eni(usize),
     /// The resolver, which answers in this view.
     Resolver(View),
     /// The Lambda service's own address inside the tunnel: answers of the function host.
@@ -72,12 +75,12 @@ impl Routes {
 
     #[inline]
     pub(super) fn destination(&self, address: IpAddr) -> Destination {
-        if self.eni_of(address).is_some() {
-            return Destination::Eni;
+        if let Some(eni) = self.eni_of(address) {
+            return Destination::Eni(eni);
         }
         match address {
             IpAddr::V4(a) if a == self.service => Destination::Service,
-            IpAddr::V4(a) if a == self.resolver => Destination::Resolver(View::Vpc),
+            IpAddr::V4(a) if a == self.resolver || a == LINK_LOCAL_RESOLVER => Destination::Resolver(View::Vpc),
             IpAddr::V4(a) if Some(a) == self.inbound_endpoint => Destination::Resolver(View::OnPremises),
             IpAddr::V4(a) if self.on_premises.contains(&a) => Destination::OnPremises,
             IpAddr::V4(a) if self.vpc.contains(&a) => Destination::Vpc,

@@ -25,6 +25,7 @@ use crate::lambda::{
 };
 use crate::tcp::{Connection, Leg, TcpStage};
 use crate::time::{Moment, Now, TurnClock};
+use crate::verdict::{Counters, Event};
 
 /// Bodies of answers.
 pub(super) type ServiceBody = ResponseBody;
@@ -37,10 +38,11 @@ pub(super) struct Serving {
     /// Event invocations under way. Bounded by the event queue.
     events: FuturesUnordered<Pin<Box<dyn Future<Output = ()>>>>,
     ready: Arc<TaskWaker>,
-    date: Rc<DateHeader>,
     routes: Routes,
     inside: IpAddr,
     host: SocketAddr,
+    counters: Arc<Counters>,
+    stamp: Rc<Stamp>,
 }
 
 impl Serving {
@@ -51,17 +53,18 @@ impl Serving {
         inside: IpAddr,
         host: SocketAddr,
     ) -> Self {
-        let clock = Rc::clone(&parts.clock);
-        let date = Rc::new(DateHeader::new(Rc::clone(&clock)));
+        let (clock, counters) = (Rc::clone(&parts.clock), Arc::clone(&parts.counters));
+        let stamp = Rc::new(Stamp { clock: Rc::clone(&clock), date: RefCell::default() });
         Self {
+            stamp,
             service: Rc::new(Service::new(parts)),
             clock,
-            date,
             events: FuturesUnordered::new(),
             ready,
             routes,
             inside,
             host,
+            counters,
         }
     }
 
@@ -79,16 +82,14 @@ impl Serving {
     pub(super) fn handler(&self, client: SocketAddr, endpoint: SocketAddr) -> Handler<ServiceBody> {
         let eni = self.routes.eni_of(endpoint.ip()).unwrap_or(0);
         let connection = Rc::new(ConnectionInfo { client, endpoint, eni, is_secure: true });
-        let (service, date) = (Rc::clone(&self.service), Rc::clone(&self.date));
+        let (service, counters, stamp) = (Rc::clone(&self.service), Arc::clone(&self.counters), Rc::clone(&self.stamp));
         Rc::new(move |request| {
-            let (service, connection, date) = (Rc::clone(&service), Rc::clone(&connection), Rc::clone(&date));
+            counters.count(Event::HttpRequest);
+            let (service, stamp, connection) = (Rc::clone(&service), Rc::clone(&stamp), Rc::clone(&connection));
             let persists = keeps_alive(request.version(), request.headers());
             Box::pin(async move {
                 let mut response = service.handle(&connection, request).await;
-                response.headers_mut().insert(header::DATE, date.now());
-                if persists {
-                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
-                }
+                stamp.put_on(response.headers_mut(), persists);
                 response
             })
         })
@@ -133,35 +134,34 @@ impl Serving {
     }
 }
 
-/// Whether an HTTP/1.1 connection stays open after this request; Lambda's answers then say so (recorded). HTTP/2 has no
-/// such header (RFC 9113 §8.2.2).
+/// The headers of every answer that are the connection's business, not the API's. SDKs set their clocks by `Date`.
+struct Stamp {
+    clock: Rc<TurnClock>,
+    /// A second and how it is written: most answers share it with the one before.
+    date: RefCell<(u64, Option<HeaderValue>)>,
+}
+
+impl Stamp {
+    fn put_on(&self, headers: &mut HeaderMap, persists: bool) {
+        let unix = self.clock.now().unix;
+        let mut date = self.date.borrow_mut();
+        if date.0 != unix.secs() || date.1.is_none() {
+            *date = (unix.secs(), HeaderValue::try_from(unix.to_http_date()).ok());
+        }
+        if let Some(value) = &date.1 {
+            headers.insert(header::DATE, value.clone());
+        }
+        if persists {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+        }
+    }
+}
+
+/// Whether an HTTP/1.1 connection stays open after this request; HTTP/2 has no such header (RFC 9113 §8.2.2).
 fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
     let options = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let mut options = options.flat_map(|value| value.split(','));
     version == Version::HTTP_11 && !options.any(|option| option.trim().eq_ignore_ascii_case("close"))
-}
-
-/// The `Date` of answers (RFC 9110 §6.6.1), written once a second.
-struct DateHeader {
-    clock: Rc<TurnClock>,
-    written: RefCell<(u64, HeaderValue)>,
-}
-
-impl DateHeader {
-    fn new(clock: Rc<TurnClock>) -> Self {
-        Self { clock, written: RefCell::new((u64::MAX, HeaderValue::from_static(""))) }
-    }
-
-    fn now(&self) -> HeaderValue {
-        let now = self.clock.now().unix;
-        let mut written = self.written.borrow_mut();
-        if written.0 != now.secs() {
-            let text = now.to_utc().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-            // Letters, digits and punctuation of ASCII are a header value.
-            *written = (now.secs(), HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("")));
-        }
-        written.1.clone()
-    }
 }
 
 /// The function host behind the tunnel.
@@ -179,7 +179,7 @@ impl TunnelHost {
 
 impl FunctionHost for TunnelHost {
     async fn invoke(&self, request: HostRequest) -> Result<HostResponse, HostError> {
-        let http = request.to_http(&self.authority).map(Full::new);
+        let http = || request.to_http(&self.authority).map(Full::new);
         let response = self.pool.send(http, request.give_up).await.map_err(host_error)?;
         let (head, incoming) = response.into_parts();
         let body = TimedBody { incoming, deadline: Box::pin(self.timers.at(request.give_up)) };

@@ -10,8 +10,8 @@ use slab::Slab;
 
 use super::authority::EndpointAuthority;
 use super::client::ClientLimits;
-use super::host::{HostPool, PortTable};
-use super::ready::{ReadyQueue, Task};
+use super::host::{CONNECTION_LIMIT, HostPool, PortTable};
+use super::ready::{Parked, ReadyQueue, Task};
 use super::routes::Routes;
 use super::serve::{Serving, TunnelHost};
 use super::timers::Timers;
@@ -185,7 +185,8 @@ impl Engine {
             vpc_mtu: usize::from(settings.mtu),
             tunnel_mtu: usize::from(tunnel.inner_mtu()),
             buffer: settings.tcp_buffer,
-            limit: settings.flow_limit as usize,
+            // Each flow may have a connection, and they must not take those to the function host.
+            limit: settings.flow_limit as usize + CONNECTION_LIMIT,
             seed: word(8),
         });
         let timers = Timers::default();
@@ -206,7 +207,8 @@ impl Engine {
         let events = ready.waker(Task::Events);
         let serving = Serving::new(parts, events, routes.clone(), inside, host);
         let flow_seed = FlowSeed([word(16), word(24)]);
-        let eni = EniStage::new(Arc::clone(&snapshot.enis), flow_seed, FlowLogSettings::default(), now);
+        let flow_log = FlowLogSettings { window: settings.flow_log_interval, ..FlowLogSettings::default() };
+        let eni = EniStage::new(Arc::clone(&snapshot.enis), flow_seed, flow_log, now);
         Self {
             now,
             eni,
@@ -221,7 +223,7 @@ impl Engine {
             wheel: TimerWheel::with_capacity(1_024),
             ready,
             tunnel,
-            tunnel_waiters: Vec::new(),
+            tunnel_waiters: Parked::default(),
             resolver: Resolver::new(&topology),
             serving,
             current,

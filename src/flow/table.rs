@@ -421,14 +421,16 @@ impl<V: Copy, U> FlowTable<V, U> {
         entry.last_seen = now;
         let leaves_half_open = was_half_open && !entry.is_half_open();
         self.half_open -= u32::from(leaves_half_open);
-        // Otherwise the timer stays where it is: it fires at the handshake's time-out and is then set anew.
-        if leaves_half_open && self.timeouts.tcp < self.timeouts.tcp_half_open {
-            self.wheel.schedule(id.index, entry.deadline(&self.timeouts));
-        }
+        // Otherwise the timer stays where it is: it fires too early and is then set anew. But an idle time-out may be
+        // shorter than what was left for the handshake.
+        let idle_deadline = leaves_half_open.then(|| entry.deadline(&self.timeouts));
         let is_over = matches!(entry.tracking, Tracking::Tcp(track) if track.state().is_over());
         if is_over && entry.ended.is_none() {
             self.end(id.index, EndCause::Closed, now);
             return Observed::Closed;
+        }
+        if let Some(deadline) = idle_deadline {
+            self.wheel.schedule(id.index, deadline);
         }
         if leaves_half_open { Observed::Established } else { Observed::Active }
     }

@@ -14,7 +14,7 @@ pub struct Limits {
     pub head: usize,
     /// From a head's first byte to its last.
     pub head_timeout: Duration,
-    /// Longest silence while a request's body is due, or while the client takes nothing of an answer.
+    /// Longest silence while a request's body is due, or while the client takes nothing of an answer that is there.
     pub body_timeout: Duration,
     /// Longest time between requests.
     pub idle_timeout: Duration,
@@ -30,7 +30,13 @@ pub struct Activity {
     idle_since: Cell<Moment>,
     last_read: Cell<Moment>,
     blocked_since: Cell<Option<Moment>>,
+    /// Answers of which the client has yet to take what there is.
+    answers_due: Cell<u32>,
+    last_write: Cell<Moment>,
 }
+
+/// A write this large carries more of an answer than pongs and acknowledged settings, bytes.
+const ANSWER_WRITE: usize = 256;
 
 impl Activity {
     /// A connection whose handshake ended at `now`.
@@ -54,6 +60,9 @@ impl Activity {
         }
         if self.open_bodies.get() > 0 {
             return Some((self.last_read.get() + limits.body_timeout, Reason::HttpBodyTimeout));
+        }
+        if self.answers_due.get() > 0 {
+            return Some((self.last_write.get() + limits.body_timeout, Reason::HttpBodyTimeout));
         }
         if self.open_requests.get() > 0 {
             return None;
@@ -84,8 +93,24 @@ impl Activity {
         }
     }
 
-    pub(super) fn wrote(&self) {
+    pub(super) fn wrote(&self, bytes: usize) {
         self.blocked_since.set(None);
+        if bytes >= ANSWER_WRITE {
+            // hyper may hold a whole answer that counts as given: while the client takes it, the connection is not idle.
+            self.last_write.set(self.now.get());
+            self.idle_since.set(self.now.get());
+        }
+    }
+
+    /// There is more of an answer than the client has taken.
+    pub(super) fn answer_due(&self) {
+        self.answers_due.set(self.answers_due.get() + 1);
+        self.last_write.set(self.now.get());
+    }
+
+    /// The client has taken what there was of an answer.
+    pub(super) fn answer_taken(&self) {
+        self.answers_due.set(self.answers_due.get().saturating_sub(1));
     }
 
     pub(super) fn request_opened(&self) {
@@ -152,8 +177,19 @@ mod tests {
         activity.set_now(at(9));
         activity.write_blocked();
         assert_eq!(activity.deadline(Alpn::Http1, &LIMITS), Some((at(38), Reason::HttpBodyTimeout)));
-        activity.wrote();
+        activity.wrote(1);
+        activity.answer_due();
+        activity.set_now(at(12));
+        activity.wrote(17);
+        assert_eq!(activity.deadline(Alpn::Http2, &LIMITS), Some((at(39), Reason::HttpBodyTimeout)), "a pong");
+        activity.wrote(1_000);
+        assert_eq!(activity.deadline(Alpn::Http2, &LIMITS), Some((at(42), Reason::HttpBodyTimeout)));
+        activity.answer_taken();
+        assert_eq!(activity.deadline(Alpn::Http2, &LIMITS), None, "the function has not written more");
         activity.request_closed();
-        assert_eq!(activity.deadline(Alpn::Http1, &LIMITS), Some((at(69), Reason::HttpIdleTimeout)));
+        assert_eq!(activity.deadline(Alpn::Http1, &LIMITS), Some((at(72), Reason::HttpIdleTimeout)));
+        activity.set_now(at(20));
+        activity.wrote(1_000);
+        assert_eq!(activity.deadline(Alpn::Http2, &LIMITS), Some((at(80), Reason::HttpIdleTimeout)));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::{Request, Response};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -43,7 +44,7 @@ pub enum Progress {
 }
 
 /// An HTTP connection over a session.
-pub struct Connection<B: Body<Data = Bytes, Error: Into<BoxError>> + 'static> {
+pub struct Connection<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + 'static> {
     protocol: Protocol<B>,
     alpn: Alpn,
     activity: Rc<Activity>,
@@ -53,18 +54,18 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Http1<B> = http1::Connection<SessionIo, Serve<B>>;
 type Http2<B> = http2::Connection<SessionIo, Serve<B>, Streams>;
 
-enum Protocol<B: Body<Data = Bytes, Error: Into<BoxError>> + 'static> {
+enum Protocol<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + 'static> {
     Http1(Pin<Box<Http1<B>>>),
     Http2 { connection: Pin<Box<Http2<B>>>, streams: Streams, running: FuturesUnordered<Stream> },
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>> + 'static> std::fmt::Debug for Connection<B> {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + 'static> std::fmt::Debug for Connection<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").field("alpn", &self.alpn).field("activity", &self.activity).finish_non_exhaustive()
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>> + 'static> Connection<B> {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + 'static> Connection<B> {
     /// Starts HTTP on an established session.
     pub fn new(
         session: SharedSession,
@@ -132,7 +133,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + 'static> Connection<B> {
 }
 
 /// A stream that ends may let the connection go on, and the connection may open streams: until neither changes.
-fn poll_http2<B: Body<Data = Bytes, Error: Into<BoxError>> + 'static>(
+fn poll_http2<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + 'static>(
     connection: &mut Pin<Box<Http2<B>>>,
     streams: &Streams,
     running: &mut FuturesUnordered<Stream>,
@@ -157,12 +158,24 @@ fn poll_http2<B: Body<Data = Bytes, Error: Into<BoxError>> + 'static>(
 fn reason(error: &hyper::Error) -> Option<Reason> {
     if error.is_parse_too_large() {
         Some(Reason::HttpHeadTooLarge)
-    } else if error.is_parse() {
+    } else if error.is_parse() || is_http2_fault(error) {
         Some(Reason::HttpMalformed)
     } else {
         // The client went away: its right.
         None
     }
+}
+
+/// Whether we ended an HTTP/2 connection for what the client sent.
+fn is_http2_fault(error: &hyper::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            return error.is_go_away() && error.is_library();
+        }
+        source = cause.source();
+    }
+    false
 }
 
 /// hyper's service: the handler, with the request counted as open while it runs.
@@ -171,8 +184,8 @@ struct Serve<B> {
     activity: Rc<Activity>,
 }
 
-impl<B: 'static> Service<Request<Incoming>> for Serve<B> {
-    type Response = Response<B>;
+impl<B: Body + 'static> Service<Request<Incoming>> for Serve<B> {
+    type Response = Response<OpenBody<B>>;
     type Error = Infallible;
     type Future = Serving<B>;
 
@@ -188,14 +201,71 @@ struct Serving<B> {
     open: Option<OpenRequest>,
 }
 
-impl<B> Future for Serving<B> {
-    type Output = Result<Response<B>, Infallible>;
+impl<B: Body> Future for Serving<B> {
+    type Output = Result<Response<OpenBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let response = std::task::ready!(this.answer.as_mut().poll(cx));
-        this.open = None;
-        Poll::Ready(Ok(response))
+        let open = this.open.take();
+        Poll::Ready(Ok(response.map(|body| OpenBody::new(body, open))))
+    }
+}
+
+/// The body of an answer. The request is open until the last of it was taken: a function may stream for a quarter of an
+/// hour, and pause.
+struct OpenBody<B> {
+    body: B,
+    open: Option<OpenRequest>,
+    /// Whether the client has yet to take what there is: hyper asks for more only when it has.
+    is_due: bool,
+}
+
+impl<B: Body> OpenBody<B> {
+    fn new(body: B, open: Option<OpenRequest>) -> Self {
+        let is_empty = body.is_end_stream();
+        let mut body = Self { body, open, is_due: false };
+        body.set_due(!is_empty);
+        body
+    }
+}
+
+impl<B> OpenBody<B> {
+    fn set_due(&mut self, is_due: bool) {
+        if let Some(OpenRequest(activity)) = self.open.as_ref().filter(|_| self.is_due != is_due) {
+            if is_due {
+                activity.answer_due()
+            } else {
+                activity.answer_taken()
+            }
+            self.is_due = is_due;
+        }
+    }
+}
+
+impl<B> Drop for OpenBody<B> {
+    fn drop(&mut self) {
+        self.set_due(false);
+    }
+}
+
+impl<B: Body + Unpin> Body for OpenBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        this.set_due(matches!(polled, Poll::Ready(Some(Ok(_)))));
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -56,7 +56,7 @@ impl Write for SessionIo {
             self.activity.write_blocked();
             return Poll::Pending;
         }
-        self.activity.wrote();
+        self.activity.wrote(taken);
         Poll::Ready(Ok(taken))
     }
 

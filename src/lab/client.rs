@@ -16,6 +16,9 @@ use crate::time::UnixTime;
 /// How a lab's last run went.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LastRun {
+    /// Built-in name or path of the topology it began with.
+    #[serde(default)]
+    pub topology: Option<String>,
     /// ISO 8601.
     pub started: String,
     /// ISO 8601; `None` while it runs, and for ever if its supervisor was killed.
@@ -104,8 +107,14 @@ pub fn status(directories: &Directories, name: &str) -> Result<Value, Fault> {
 
 /// The fault of a lab that does not run.
 pub fn not_running(directories: &Directories, name: &str) -> Fault {
-    let last = LastRun::read(directories).map_or_else(String::new, |last| format!("; {}", last.sentence()));
-    let fault = Fault::new(format!("the lab {name} is not running{last}")).remedy("vpce lab up");
+    let last = LastRun::read(directories);
+    let how = last.as_ref().map_or_else(String::new, |last| format!("; {}", last.sentence()));
+    let mut command = "vpce lab up".to_owned();
+    if name != super::source::DEFAULT {
+        let topology = last.and_then(|last| last.topology);
+        command = format!("{command} {} --lab {name}", topology.as_deref().unwrap_or("TOPOLOGY"));
+    }
+    let fault = Fault::new(format!("the lab {name} is not running{how}")).remedy(command);
     if directories.logs().exists() { fault.at(format!("logs in {}", directories.logs().display())) } else { fault }
 }
 
@@ -131,7 +140,8 @@ pub fn down(directories: &Directories) -> Result<bool, Fault> {
 
 /// The names of the labs that run.
 pub fn running(folders: &Folders) -> Vec<String> {
-    folders.names().into_iter().filter(|name| control::connect(&folders.of(name).control_socket()).is_ok()).collect()
+    let runs = |directories: Directories| control::connect(&directories.control_socket()).is_ok();
+    folders.names().into_iter().filter(|name| folders.of(name).is_ok_and(runs)).collect()
 }
 
 /// The lab that a command means: the named one, else the only one that runs, else the default.

@@ -34,17 +34,30 @@ impl Folders {
     }
 
     /// The folders of the lab `name`.
-    pub fn of(&self, name: &str) -> Directories {
-        Directories { state: self.state.join(name), runtime: self.runtime.join(name) }
+    ///
+    /// # Errors
+    /// When no lab can be called that: names become folders, and parts of messages.
+    pub fn of(&self, name: &str) -> Result<Directories, Fault> {
+        if !is_name(name) {
+            return Err(Fault::new(format!("{name:?} cannot be the name of a lab"))
+                .remedy("use up to 40 lower-case letters, digits and hyphens"));
+        }
+        Ok(Directories { state: self.state.join(name), runtime: self.runtime.join(name) })
     }
 
     /// Names that have a runtime folder: labs that run, or ended without a farewell.
     pub fn names(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(&self.runtime) else { return Vec::new() };
-        let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut names: Vec<String> = names.filter(|name| is_name(name)).collect();
         names.sort();
         names
     }
+}
+
+fn is_name(name: &str) -> bool {
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty() && name.len() <= 40 && name.chars().all(fine)
 }
 
 /// The folders of one lab. The methods name what lies in them.
@@ -63,8 +76,7 @@ impl Directories {
     /// When a folder cannot be made, or belongs to somebody else.
     pub fn create(&self) -> Result<(), Fault> {
         for folder in [&self.state, &self.runtime] {
-            let parent = folder.parent().unwrap_or(folder);
-            create_private(parent)?;
+            check_parent(folder.parent().unwrap_or(folder))?;
             create_private(folder)?;
         }
         create_private(&self.logs())
@@ -88,6 +100,16 @@ impl Directories {
     /// Log of one of the lab's processes: `supervisor`, `endpoint`, `onprem`.
     pub fn log(&self, process: &str) -> PathBuf {
         self.logs().join(process).with_extension("log")
+    }
+
+    /// One JSON line per invocation.
+    pub fn access_log(&self) -> PathBuf {
+        self.logs().join("access.jsonl")
+    }
+
+    /// Flow-log records.
+    pub fn flow_log(&self) -> PathBuf {
+        self.logs().join("flow.log")
     }
 
     /// How the last run went: see [`super::client::LastRun`].
@@ -136,29 +158,45 @@ impl Directories {
     }
 }
 
+/// Makes the folder that labs' folders stand in, with mode 0700, or checks that nobody else can put something else in their
+/// place: it is ours or root's, and others may not write to it, or only as in /tmp. One that is there stays as it is: it may
+/// be a home folder, or /tmp itself.
+fn check_parent(folder: &Path) -> Result<(), Fault> {
+    if !folder.exists() {
+        return create_private(folder);
+    }
+    const STICKY: u32 = 0o1000;
+    let place = || folder.display().to_string();
+    let there = std::fs::metadata(folder).or_fault(|| "cannot look at a folder").map_err(|fault| fault.at(place()))?;
+    // A link is as good as whoever may point it elsewhere.
+    let link = std::fs::symlink_metadata(folder).or_fault(|| "cannot look at a folder")?;
+    let is_trusted = [there.uid(), link.uid()].iter().all(|uid| [0, rustix::process::geteuid().as_raw()].contains(uid));
+    if !is_trusted || (there.mode() & 0o022 != 0 && there.mode() & STICKY == 0) {
+        return Err(Fault::new("others could replace what stands in this folder")
+            .at(place())
+            .remedy("set VPCE_STATE and XDG_RUNTIME_DIR to folders that only you may write to"));
+    }
+    Ok(())
+}
+
 /// Makes `folder` with mode 0700, or checks that it is ours and no symbolic link: in /tmp anybody may have been first.
 ///
 /// # Errors
 /// When it cannot be made or is not ours.
 pub fn create_private(folder: &Path) -> Result<(), Fault> {
     let place = || folder.display().to_string();
-    if let Some(parent) = folder.parent() {
-        std::fs::create_dir_all(parent).or_fault(|| "cannot make a folder").map_err(|fault| fault.at(place()))?;
-    }
-    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+    let remedy = "set VPCE_STATE and XDG_RUNTIME_DIR to folders that you may write to";
+    let parent = folder.parent().map_or(Ok(()), std::fs::create_dir_all);
+    match parent.and_then(|()| std::fs::DirBuilder::new().mode(0o700).create(folder)) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(error) => {
-            return Err(Fault::new(format!("cannot make a folder: {error}"))
-                .at(place())
-                .remedy("set VPCE_STATE and XDG_RUNTIME_DIR to folders you may write to"));
+            return Err(Fault::new(format!("cannot make a folder: {error}")).at(place()).remedy(remedy));
         }
     }
     let metadata = std::fs::symlink_metadata(folder).or_fault(|| "cannot look at a folder")?;
     if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(Fault::new("this is not a folder of yours")
-            .at(place())
-            .remedy("remove it, or set XDG_RUNTIME_DIR"));
+        return Err(Fault::new("this is not a folder of yours").at(place()).remedy(remedy));
     }
     if metadata.mode() & 0o077 != 0 {
         std::fs::set_permissions(folder, PermissionsExt::from_mode(0o700))
@@ -187,9 +225,40 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_could_leave_its_folder_is_refused() {
+        let folders = chosen(&[("HOME", "/home/u")]);
+        for name in ["", "..", "a/b", "A", "a b", &"x".repeat(41)] {
+            folders.of(name).expect_err(name);
+        }
+        folders.of("quickstart-2").expect("fine");
+    }
+
+    #[test]
     fn without_any_folder_the_message_says_what_to_set() {
         let fault = Folders::choose(|_| None).expect_err("no home");
         assert_eq!(fault.remedy.as_deref(), Some("set VPCE_STATE or HOME to an absolute path"));
+    }
+
+    #[test]
+    fn the_folder_around_a_labs_folders_keeps_its_mode() {
+        let base = tempfile::tempdir().expect("folder");
+        let mode = |path: &Path| std::fs::metadata(path).expect("there").mode() & 0o7777;
+        let create = |around: &str, bits| {
+            let around = base.path().join(around);
+            std::fs::create_dir(&around).expect("made");
+            std::fs::set_permissions(&around, PermissionsExt::from_mode(bits)).expect("opened");
+            let lab = Directories { state: around.join("state"), runtime: around.join("run") };
+            let created = lab.create();
+            assert_eq!(mode(&around), bits, "nobody asked to change it");
+            created.map(|()| [mode(&lab.state), mode(&lab.runtime)])
+        };
+        for (name, bits) in [("home", 0o755), ("tmp", 0o1777)] {
+            assert_eq!(create(name, bits).expect("created"), [0o700, 0o700], "{name}");
+        }
+        assert_eq!(create("open", 0o777).expect_err("refused").what, "others could replace what stands in this folder");
+        let fresh = base.path().join("fresh/state");
+        Directories { state: fresh.join("a"), runtime: fresh.join("b") }.create().expect("created");
+        assert_eq!(mode(&fresh), 0o700);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod directories;
 pub mod secrets;
 pub mod host_files;
 pub mod source;
+pub mod changes;
 pub mod network;
 pub mod supervisor;
 pub mod up;

@@ -81,6 +81,7 @@ pub fn examine() -> Vec<Finding> {
         }
     };
     findings.push(cores());
+    findings.push(python());
     findings
 }
 
@@ -209,6 +210,21 @@ fn cores() -> Finding {
     }
     let fault = Fault::new("one core").remedy("give this machine a second core");
     Finding::missing("cores", false, &fault, "meaningful benchmarks: client and endpoint share the core")
+}
+
+fn python() -> Finding {
+    let script = "import sys; print(sys.executable, sys.version.split()[0])";
+    let asked = std::process::Command::new("python3").args(["-c", script]).stdin(std::process::Stdio::null()).output();
+    let version = asked.or_fault(|| "python3").and_then(|output| {
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if output.status.success() {
+            Ok(said)
+        } else {
+            Err(Fault::new(format!("python3 does not run: {}", output.status)))
+        }
+    });
+    let version = version.map_err(|fault| fault.remedy("install Python 3, for example: sudo apt install python3"));
+    Finding::from("python3", false, version, "functions in Python: `hello` and `my-function` of the quickstart lab")
 }
 
 /// Adds the command that switches user namespaces on, as far as this system's settings tell which.

@@ -29,7 +29,7 @@ pub struct Credentials {
 }
 
 /// One identity's access key.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessKey {
     /// Name of the identity.
     pub name: String,
@@ -37,6 +37,14 @@ pub struct AccessKey {
     pub access_key_id: String,
     /// Forty characters.
     pub secret_access_key: String,
+}
+
+/// Without the secret.
+impl std::fmt::Debug for AccessKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, access_key_id, .. } = self;
+        f.debug_struct("AccessKey").field("name", name).field("access_key_id", access_key_id).finish_non_exhaustive()
+    }
 }
 
 impl Credentials {
@@ -120,11 +128,14 @@ pub fn keyring(directories: &Directories, topology: &Topology) -> Result<Keyring
 /// When it cannot be read, made or written.
 pub fn certificate_authority(directories: &Directories, now: UnixTime) -> Result<LabCa, Fault> {
     let (certificate, key) = (directories.ca_certificate(), directories.ca_key());
-    let damaged =
-        |fault: Fault| fault.at(key.display().to_string()).remedy("delete ca.pem and ca.key to make a new one");
+    let damaged = |fault: Fault| {
+        let remedy = format!("rm '{}' '{}'  (a new one is then made)", certificate.display(), key.display());
+        fault.at(directories.state.display().to_string()).remedy(remedy)
+    };
     if certificate.exists() && key.exists() {
-        let key_pem = Zeroizing::new(read(&key)?);
-        return LabCa::from_pem(read(&certificate)?, &key_pem).or_fault(|| "cannot use the lab's CA").map_err(damaged);
+        let key_pem = Zeroizing::new(read(&key).map_err(damaged)?);
+        let certificate_pem = read(&certificate).map_err(damaged)?;
+        return LabCa::from_pem(certificate_pem, &key_pem).or_fault(|| "cannot use the lab's CA").map_err(damaged);
     }
     let ca = LabCa::generate(now).or_fault(|| "cannot make a certificate authority")?;
     write_secret(&key, &Zeroizing::new(ca.key_pem()))?;
@@ -192,6 +203,13 @@ mod tests {
     #[test]
     fn base32_is_that_of_rfc_4648() {
         assert_eq!(base32(b"fooba"), "MZXW6YTB");
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let key = AccessKey { name: "Admin".into(), access_key_id: "AKIA1".into(), secret_access_key: "hush".into() };
+        let shown = format!("{:?}", Credentials { identities: vec![key] });
+        assert!(shown.contains("AKIA1") && !shown.contains("hush"), "{shown}");
     }
 
     #[test]

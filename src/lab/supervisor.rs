@@ -4,16 +4,15 @@
 //! It reaps every process of the lab. When an essential process ends, or it is told to, or its owner goes away, it ends
 //! the others and writes down why ([`LastRun`]). If it is killed itself, the kernel ends everything: it is their init.
 
-use std::collections::BTreeMap;
+mod processes;
+mod status;
+
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rustix::process::{Pid, WaitOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -23,15 +22,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use self::processes::Process;
 use super::client::{LastRun, now};
 use super::network::Network;
 use super::{Directories, source};
-use crate::config::{Site, Topology};
+use crate::config::Topology;
 use crate::edge::control::{self, Answer, LINE_LIMIT, PATIENCE};
 use crate::edge::namespace;
-use crate::edge::readiness::{READY_FD, Readiness, understand};
+use crate::edge::readiness::Readiness;
 use crate::edge::sys::{self, ChildSetup};
 use crate::edge::{Fault, OrFault};
+
+pub(super) use processes::open_log;
 
 /// What the supervisor is told, through [`Directories::plan`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,17 +44,14 @@ pub struct Plan {
     pub topology: String,
     /// Path profile, if not the topology's own.
     pub path: Option<String>,
+    /// Whether policies that AWS refuses but people paste are accepted.
+    #[serde(default)]
+    pub lenient: bool,
     /// More arguments for `vpce endpoint`.
     pub endpoint_arguments: Vec<String>,
     /// More arguments for `vpce onprem`.
     pub onprem_arguments: Vec<String>,
 }
-
-/// How long an essential process may take to become ready. Python function hosts start slowly on loaded machines.
-const READY_PATIENCE: Duration = Duration::from_secs(15);
-
-/// How long the essential processes may take to end when asked to.
-const END_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Control connections at the same time; more wait.
 const CONNECTION_LIMIT: usize = 16;
@@ -79,16 +78,6 @@ impl End {
             Self::Lost { process, status } => format!("the {process} process ended: {status}"),
         }
     }
-}
-
-/// An essential process.
-#[derive(Debug)]
-struct Process {
-    name: &'static str,
-    namespace: &'static str,
-    pid: Pid,
-    /// As the machine outside sees it, if /proc could tell.
-    outside_pid: Option<i32>,
 }
 
 /// What control connections need to know. Immutable once the lab is up.
@@ -129,7 +118,8 @@ pub fn run(directories: Directories, readiness: Readiness, lifeline: Option<Owne
         Err(fault) => fault.what.clone(),
     };
     tracing::info!(reason, "the lab ends");
-    LastRun { started, ended: Some(now()), reason: Some(reason) }.write(&directories)?;
+    let topology = LastRun::read(&directories).and_then(|begun| begun.topology);
+    LastRun { topology, started, ended: Some(now()), reason: Some(reason) }.write(&directories)?;
     if let Err(error) = std::fs::remove_dir_all(&directories.runtime) {
         tracing::warn!(%error, "cannot remove the runtime folder");
     }
@@ -151,7 +141,8 @@ fn build(directories: &Directories) -> Result<Built, Fault> {
         .or_fault(|| "cannot read the lab's plan")
         .and_then(|text| serde_json::from_str(&text).or_fault(|| "the lab's plan is damaged"))
         .map_err(|fault| fault.at(plan.display().to_string()))?;
-    let mut topology = source::load(&plan.topology).map_err(|error| Fault::new(error.to_string()))?.topology;
+    let mut topology =
+        source::load(&plan.topology, plan.lenient).map_err(|error| Fault::new(error.to_string()))?.topology;
     if let Some(path) = &plan.path {
         source::use_path(&mut topology, path)?;
     }
@@ -215,13 +206,13 @@ async fn start(built: Built, directories: &Directories, started: &str) -> Result
     let mut reports = Vec::new();
     for (name, place, namespace, arguments) in [endpoint, onprem] {
         let setup = ChildSetup { network: Some(namespace.try_clone()?.into_fd()), ..ChildSetup::default() };
-        let (pid, report) = spawn(name, &plan, directories, arguments, setup)?;
-        let outside_pid = outside_proc.as_ref().and_then(|proc| outside_pid(proc, pid));
+        let (pid, report) = processes::spawn(name, &plan, directories, arguments, setup)?;
+        let outside_pid = outside_proc.as_ref().and_then(|proc| processes::outside_pid(proc, pid));
         processes.push(Process { name, namespace: place, pid, outside_pid });
         reports.push((name, report));
     }
     for (name, report) in reports {
-        let ready = wait_until_ready(name, report);
+        let ready = processes::wait_until_ready(name, report);
         tokio::select! {
             ready = ready => ready.map_err(|fault| fault.at(format!("{name} process")).remedy(format!("read {}", directories.log(name).display())))?,
             _ = ends.terminate.recv() => return Err(Fault::new("it was told to end before it was up")),
@@ -230,62 +221,6 @@ async fn start(built: Built, directories: &Directories, started: &str) -> Result
     let lab =
         Lab { plan, topology, directories: directories.clone(), network, processes, started: started.to_owned(), end };
     Ok((Arc::new(lab), ends))
-}
-
-fn spawn(
-    name: &'static str,
-    plan: &Plan,
-    directories: &Directories,
-    arguments: &[String],
-    mut setup: ChildSetup,
-) -> Result<(Pid, OwnedFd), Fault> {
-    use rustix::pipe::{PipeFlags, pipe_with};
-    let (report, writing_end) = pipe_with(PipeFlags::CLOEXEC).or_fault(|| "cannot make a pipe")?;
-    let log = open_log(directories, name)?;
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("vpce").arg(name).arg(&plan.topology);
-    command.arg("--state-dir").arg(&directories.state).arg("--runtime-dir").arg(&directories.runtime);
-    if let Some(path) = &plan.path {
-        command.arg("--path").arg(path);
-    }
-    command.args(arguments).env(READY_FD, writing_end.as_raw_fd().to_string());
-    command.stdin(Stdio::null()).stdout(log.try_clone().or_fault(|| "cannot share a log")?).stderr(log);
-    setup.keep.push(writing_end);
-    sys::set_up_child(&mut command, setup);
-    let child = command.spawn().or_fault(|| format!("cannot start the {name} process"))?;
-    // Reaped with all others: the handle is not needed, and does not wait when dropped.
-    Ok((Pid::from_child(&child), report))
-}
-
-/// Opens a process's log, emptied: it tells about this run.
-pub(super) fn open_log(directories: &Directories, name: &str) -> Result<File, Fault> {
-    let path = directories.log(name);
-    File::create(&path).or_fault(|| "cannot write a log").map_err(|fault| fault.at(path.display().to_string()))
-}
-
-async fn wait_until_ready(name: &str, report: OwnedFd) -> Result<(), Fault> {
-    let said = async {
-        rustix::io::ioctl_fionbio(&report, true)?;
-        let mut line = String::new();
-        BufReader::new(pipe::Receiver::from_owned_fd(report)?).take(LINE_LIMIT).read_line(&mut line).await?;
-        io::Result::Ok(line)
-    };
-    let line = timeout(READY_PATIENCE, said)
-        .await
-        .map_err(|_| Fault::new(format!("the {name} process was not ready within {READY_PATIENCE:?}")))?
-        .or_fault(|| "cannot hear whether a process is ready")?;
-    understand(&line).unwrap_or_else(|| Err(Fault::new(format!("the {name} process ended before it was ready"))))
-}
-
-/// The process id that the machine outside knows a child by.
-fn outside_pid(outside_proc: &OwnedFd, pid: Pid) -> Option<i32> {
-    use rustix::fs::{Mode, OFlags};
-    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
-    // proc(5): fdinfo of a pidfd shows the id in the PID namespace of that /proc.
-    let path = format!("self/fdinfo/{}", pidfd.as_raw_fd());
-    let info = rustix::fs::openat(outside_proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let text = io::read_to_string(File::from(info)).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
 }
 
 /// Answers until something ends the lab, then ends its processes.
@@ -300,7 +235,7 @@ async fn serve(lab: Arc<Lab>, listener: UnixListener, mut ends: Ends, lifeline: 
     tokio::pin!(owner_gone);
     let end = loop {
         tokio::select! {
-            _ = ends.child.recv() => if let Some(lost) = reap(&lab.processes) { break lost },
+            _ = ends.child.recv() => if let Some(lost) = processes::reap(&lab.processes) { break lost },
             _ = ends.terminate.recv() => break End::Signal("SIGTERM"),
             _ = ends.interrupt.recv() => break End::Signal("SIGINT"),
             Some(end) = ends.asked.recv() => break end,
@@ -318,7 +253,7 @@ async fn serve(lab: Arc<Lab>, listener: UnixListener, mut ends: Ends, lifeline: 
             }
         }
     };
-    end_processes(&lab.processes, &mut ends.child, &end).await;
+    processes::end_processes(&lab.processes, &mut ends.child, &end).await;
     Ok(end)
 }
 
@@ -328,43 +263,6 @@ async fn closed(fd: OwnedFd) {
     let Ok(mut receiver) = pipe::Receiver::from_owned_fd(fd) else { return };
     let mut byte = [0];
     while matches!(receiver.read(&mut byte).await, Ok(1..)) {}
-}
-
-/// Reaps every process of the lab that has ended, and says whether an essential one was among them.
-fn reap(processes: &[Process]) -> Option<End> {
-    let mut lost = None;
-    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-        if let Some(process) = processes.iter().find(|process| process.pid == pid) {
-            let status = ExitStatus::from_raw(status.as_raw());
-            tracing::error!(process = process.name, %status, "an essential process ended");
-            lost.get_or_insert(End::Lost { process: process.name, status });
-        }
-    }
-    lost
-}
-
-/// Asks the essential processes to end, and waits for them a while. What is left ends with this process.
-async fn end_processes(processes: &[Process], child: &mut Signal, end: &End) {
-    let mut left: BTreeMap<i32, &'static str> =
-        processes.iter().map(|process| (process.pid.as_raw_pid(), process.name)).collect();
-    if let End::Lost { process: lost, .. } = end {
-        left.retain(|_, name| name != lost);
-    }
-    for pid in left.keys().filter_map(|pid| Pid::from_raw(*pid)) {
-        _ = sys::send_signal(pid, libc::SIGTERM);
-    }
-    let all_gone = async {
-        while !left.is_empty() {
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, _))) => drop(left.remove(&pid.as_raw_pid())),
-                Ok(None) => drop(child.recv().await),
-                Err(_) => break,
-            }
-        }
-    };
-    if timeout(END_PATIENCE, all_gone).await.is_err() {
-        tracing::warn!("processes that did not end in time are killed");
-    }
 }
 
 /// One request, one answer.
@@ -377,7 +275,7 @@ async fn answer(lab: &Lab, mut stream: UnixStream) -> io::Result<()> {
     let request: Value = serde_json::from_str(&line).unwrap_or_default();
     match request["do"].as_str() {
         Some("status") => {
-            let status = status(lab).await;
+            let status = status::status(lab).await;
             stream.write_all(Answer::Ok(status).to_line().as_bytes()).await
         }
         Some("join") => match join(lab, request["host"].as_str().unwrap_or_default()) {
@@ -424,93 +322,4 @@ async fn send_with_descriptors(stream: &UnixStream, answer: &Answer, descriptors
             sendmsg(stream, &slices, &mut control, SendFlags::NOSIGNAL).map(drop).map_err(io::Error::from)
         })
         .await
-}
-
-/// What runs: the lab's own view, and what its processes say of themselves.
-async fn status(lab: &Lab) -> Value {
-    let (endpoint, onprem) =
-        tokio::join!(ask_process(lab.directories.endpoint_socket()), ask_process(lab.directories.onprem_socket()));
-    let answers = [("endpoint", endpoint), ("onprem", onprem)];
-    let joined = |key: &str| -> Vec<Value> {
-        let lists = answers.iter().filter_map(|(name, answer)| {
-            let list = answer.as_ref().ok()?.get(key)?.as_array()?.clone();
-            Some(list.into_iter().map(move |mut entry| {
-                if let Some(object) = entry.as_object_mut() {
-                    object.insert("process".to_owned(), json!(name));
-                }
-                entry
-            }))
-        });
-        lists.flatten().collect()
-    };
-    let topology = &lab.topology;
-    let hosts: Vec<Value> = topology.hosts.iter().map(|host| json!({
-        "name": host.name,
-        "site": match host.site { Site::Subnet(subnet) => topology.subnets[subnet].id.as_str(), Site::OnPremises => "on-premises" },
-        "ipv4": host.ipv4,
-        "ipv6": host.ipv6,
-    })).collect();
-    let enis: Vec<Value> = topology
-        .endpoint
-        .enis
-        .iter()
-        .map(|eni| {
-            json!({
-                "id": eni.id, "subnet": topology.subnets[eni.subnet].id, "ipv4": eni.ipv4, "ipv6": eni.ipv6,
-            })
-        })
-        .collect();
-    let processes: Vec<Value> = lab
-        .processes
-        .iter()
-        .zip(&answers)
-        .map(|(process, (_, answer))| {
-            json!({
-                "name": process.name,
-                "namespace": process.namespace,
-                "pid": process.outside_pid,
-                "answers": answer.is_ok(),
-                "status": answer.as_ref().map_or_else(|fault| json!({ "error": fault }), Value::clone),
-            })
-        })
-        .collect();
-    let identities = super::secrets::Credentials::load(&lab.directories).map(|c| c.identities).unwrap_or_default();
-    json!({
-        "lab": lab.plan.lab,
-        "running": true,
-        "started": lab.started,
-        "topology": lab.plan.topology,
-        "region": topology.region,
-        "account": topology.account,
-        "vpc": { "id": topology.vpc.id, "ipv4": topology.vpc.cidr, "ipv6": topology.vpc.cidr6, "resolver": topology.vpc.resolver() },
-        "endpoint": { "id": topology.endpoint.id, "enis": enis },
-        "on_premises": { "ipv4": topology.on_premises.cidr, "ipv6": topology.on_premises.cidr6, "function_host": topology.on_premises.function_host },
-        "path": topology.tunnel.path,
-        "hosts": hosts,
-        "identities": identities,
-        "processes": processes,
-        "enforcement": joined("enforcement"),
-        "counters": joined("counters"),
-        "state_folder": lab.directories.state,
-        "runtime_folder": lab.directories.runtime,
-    })
-}
-
-/// Asks one process for its state. On a thread-less runtime a blocking question would stop the lab's answers, so this one
-/// is asked asynchronously.
-async fn ask_process(path: std::path::PathBuf) -> Result<Value, Fault> {
-    let conversation = async {
-        let stream = control::connect(&path)?;
-        stream.set_nonblocking(true)?;
-        let mut stream = UnixStream::from_std(stream)?;
-        stream.write_all(b"{\"do\":\"status\"}\n").await?;
-        let mut line = String::new();
-        BufReader::new(stream.take(LINE_LIMIT)).read_line(&mut line).await?;
-        io::Result::Ok(line)
-    };
-    let line = timeout(PATIENCE, conversation)
-        .await
-        .map_err(|_| Fault::new("no answer in time"))?
-        .or_fault(|| "nobody answers")?;
-    Answer::understand(&line)
 }

@@ -6,7 +6,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FlockOperation;
 use serde_json::Value;
 
@@ -27,6 +29,8 @@ pub struct Wishes {
     pub path: Option<String>,
     /// End a running lab of the same name first.
     pub replace: bool,
+    /// Accept policies that AWS refuses but people paste.
+    pub lenient: bool,
     /// More arguments for `vpce endpoint`.
     pub endpoint_arguments: Vec<String>,
     /// More arguments for `vpce onprem`.
@@ -102,13 +106,25 @@ impl Drop for Running {
 /// # Errors
 /// [`UpError`]; nothing is left behind then.
 pub fn up(source: &Source, folders: &super::Folders, wishes: &Wishes) -> Result<Running, UpError> {
+    up_with_progress(source, folders, wishes, &mut |_| {})
+}
+
+/// As [`up`]; while the lab starts, `progress` is told every tenth of a second for how long it has been starting.
+///
+/// # Errors
+/// As for [`up`].
+pub fn up_with_progress(
+    source: &Source,
+    folders: &super::Folders,
+    wishes: &Wishes,
+    progress: &mut dyn FnMut(Duration),
+) -> Result<Running, UpError> {
     let mut topology = source.topology.clone();
     if let Some(path) = &wishes.path {
         super::source::use_path(&mut topology, path).map_err(UpError::Wish)?;
     }
     let name = wishes.name.clone().unwrap_or_else(|| topology.name.clone());
-    check_name(&name).map_err(UpError::Wish)?;
-    let directories = folders.of(&name);
+    let directories = folders.of(&name).map_err(UpError::Wish)?;
     // Said at once, not after half of the work: a device file is quickly tried.
     drop(tun::open_device_file().map_err(UpError::Missing)?);
     directories.create()?;
@@ -118,6 +134,7 @@ pub fn up(source: &Source, folders: &super::Folders, wishes: &Wishes) -> Result<
         lab: name.clone(),
         topology: source.origin.clone(),
         path: wishes.path.clone(),
+        lenient: wishes.lenient,
         endpoint_arguments: wishes.endpoint_arguments.clone(),
         onprem_arguments: wishes.onprem_arguments.clone(),
     };
@@ -125,32 +142,35 @@ pub fn up(source: &Source, folders: &super::Folders, wishes: &Wishes) -> Result<
     std::fs::write(directories.plan(), plan).or_fault(|| "cannot write the lab's plan")?;
     secrets::create(&directories, &topology)?;
     host_files::write(&directories, &topology)?;
-    client::LastRun { started: client::now(), ended: None, reason: None }.write(&directories)?;
-    start(&directories, name, lock, wishes.owned)
+    let topology = Some(source.origin.clone());
+    client::LastRun { topology, started: client::now(), ended: None, reason: None }.write(&directories)?;
+    start(&directories, name, lock, wishes.owned, progress)
 }
 
-/// Names become folders and parts of messages.
-fn check_name(name: &str) -> Result<(), Fault> {
-    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty() || name.len() > 40 || !name.chars().all(fine) {
-        return Err(Fault::new(format!("{name:?} cannot be the name of a lab"))
-            .remedy("use up to 40 lower-case letters, digits and hyphens"));
-    }
-    Ok(())
-}
+/// How long another lab of the same name may be about to run or about to be gone.
+const BETWEEN: Duration = Duration::from_secs(5);
 
+/// Locks the runtime folder, unless a lab runs there that is not to be replaced. One that was just killed is waited for:
+/// its lock is held until the kernel has ended its last process.
 fn acquire(directories: &Directories, name: &str, replace: bool) -> Result<File, UpError> {
-    for _ in 0..2 {
+    const STEP: Duration = Duration::from_millis(10);
+    let mut waited = Duration::ZERO;
+    while waited < BETWEEN {
         if let Some(lock) = try_lock(directories)? {
             return Ok(lock);
         }
-        if !replace {
+        let is_running = client::Supervisor::find(directories).is_some();
+        if is_running && !replace {
             let fault = Fault::new(format!("the lab {name} is already running"))
                 .remedy("`vpce lab up --replace` starts it afresh, `vpce lab down` ends it");
             return Err(UpError::Running(fault));
         }
-        client::down(directories)?;
-        directories.create()?;
+        if is_running {
+            client::down(directories)?;
+            directories.create()?;
+        }
+        std::thread::sleep(STEP);
+        waited += STEP;
     }
     Err(Fault::new(format!("the lab {name} is being started by somebody else")).remedy("try again").into())
 }
@@ -220,7 +240,13 @@ const READY: i32 = 3;
 /// Number of the lifeline's reading end in the supervisor of an owned lab.
 pub const LIFELINE: i32 = READY + 2;
 
-fn start(directories: &Directories, name: String, lock: File, owned: bool) -> Result<Running, UpError> {
+fn start(
+    directories: &Directories,
+    name: String,
+    lock: File,
+    owned: bool,
+    progress: &mut dyn FnMut(Duration),
+) -> Result<Running, UpError> {
     use rustix::pipe::{PipeFlags, pipe_with};
     let pipe = || pipe_with(PipeFlags::CLOEXEC).or_fault(|| "cannot make a pipe");
     let (report, writing_end) = pipe()?;
@@ -247,9 +273,7 @@ fn start(directories: &Directories, name: String, lock: File, owned: bool) -> Re
     gated.open().or_fault(|| "cannot start the lab's supervisor")?;
     // Ours of the pipe would keep the report open for ever.
     drop(program);
-    let mut line = String::new();
-    let read = io::BufRead::read_line(&mut io::BufReader::new(File::from(report)), &mut line);
-    read.or_fault(|| "cannot hear from the lab's supervisor")?;
+    let line = hear(report, progress).or_fault(|| "cannot hear from the lab's supervisor")?;
     let ready = understand(&line).unwrap_or_else(|| {
         Err(Fault::new("the lab's supervisor ended without a word")
             .at(directories.log("supervisor").display().to_string()))
@@ -261,6 +285,20 @@ fn start(directories: &Directories, name: String, lock: File, owned: bool) -> Re
             Err(requirements::explain(fault))
         }
     }
+}
+
+/// Waits for the supervisor's line.
+fn hear(report: OwnedFd, progress: &mut dyn FnMut(Duration)) -> io::Result<String> {
+    const STEP: Duration = Duration::from_millis(100);
+    let step = Timespec { tv_sec: 0, tv_nsec: STEP.subsec_nanos().into() };
+    let mut waited = Duration::ZERO;
+    while rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(&report, PollFlags::IN)], Some(&step)))? == 0 {
+        waited += STEP;
+        progress(waited);
+    }
+    let mut line = String::new();
+    io::BufRead::read_line(&mut io::BufReader::new(File::from(report)), &mut line)?;
+    Ok(line)
 }
 
 fn supervisor_program(directories: &Directories, descriptors: Vec<OwnedFd>, owned: bool) -> Result<Program, Fault> {
@@ -289,14 +327,6 @@ fn supervisor_program(directories: &Directories, descriptors: Vec<OwnedFd>, owne
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_that_could_leave_its_folder_is_refused() {
-        for name in ["", "..", "a/b", "A", "a b", &"x".repeat(41)] {
-            check_name(name).expect_err(name);
-        }
-        check_name("quickstart-2").expect("fine");
-    }
 
     #[test]
     fn the_lock_is_held_by_one_and_survives_the_removal_of_its_folder() {

@@ -266,7 +266,9 @@ impl StreamEnd {
     /// Reads a stream's trailers.
     pub fn from_trailers(trailers: &HeaderMap) -> Self {
         let text = |name: &HeaderName| trailers.get(name).and_then(|value| value.to_str().ok());
-        let error = text(&STREAM_ERROR).filter(|error| !error.is_empty() && error.len() <= STREAM_ERROR_MAX);
+        // Whatever its type is called, a stream that names an error did not end well.
+        let fits = |error: &&str| !error.is_empty() && error.len() <= STREAM_ERROR_MAX;
+        let error = trailers.get(&STREAM_ERROR).map(|_| text(&STREAM_ERROR).filter(fits).unwrap_or("Unhandled"));
         let details = text(&STREAM_ERROR_DETAILS)
             .and_then(|encoded| STANDARD.decode(encoded).ok())
             .and_then(|json| String::from_utf8(json).ok());
@@ -441,6 +443,10 @@ mod tests {
         assert_eq!(end.error.as_deref(), Some("Runtime.ExitError"));
         assert_eq!(end.details.as_deref(), Some("{\"a\":1}"));
         assert_eq!(end.log_result.unwrap(), "bG9n");
+        for odd in ["".to_owned(), "x".repeat(STREAM_ERROR_MAX + 1), "\u{e9}".to_owned()] {
+            trailers.insert(STREAM_ERROR, HeaderValue::from_bytes(odd.as_bytes()).unwrap());
+            assert_eq!(StreamEnd::from_trailers(&trailers).error.as_deref(), Some("Unhandled"), "{odd}");
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@
 //! secret into a bounded queue.
 //!
 //! A secret stands in the file before the packets that need it. rustls reports it before the first record that it
-//! protects leaves; this thread looks for secrets after it has received a packet and before it writes it.
+//! protects leaves, with one exception: in TLS 1.2 the client is the first to use the keys. So packets are kept back for a
+//! quarter of a second, and each is written behind all secrets known by then. That also brings the packets of several
+//! interfaces into the order of their times.
 //!
 //! How to read such a file:
 //!

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::capture::{CaptureCounter, CaptureCounts};
-use crate::config::{PathProfile, Topology};
+use crate::config::{PathDirection, PathProfile, SecurityGroup, Subnet, Topology};
 use crate::edge::hot_loop::WorkerHandle;
 use crate::edge::tun::{Offloads, TunMode};
 use crate::engine::Snapshot;
@@ -45,6 +45,8 @@ pub fn endpoint(
         })
         .collect();
     let (load, denials): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+    let mut denials = denials.concat();
+    denials.sort_by_key(|denial| denial.last);
     json!({
         "epoch": snapshot.epoch,
         "tun": { "mode": facts.mode, "offloads": facts.offloads },
@@ -52,7 +54,7 @@ pub fn endpoint(
         "path": facts.path,
         "enforcement": enforcement(topology, facts),
         "counters": counters(workers.iter().map(|worker| worker.counters().as_ref())),
-        "denials": denials.iter().flatten().map(denial).collect::<Vec<_>>(),
+        "denials": denials.iter().map(denial).collect::<Vec<_>>(),
         "access_records_lost": access_records_lost,
     })
 }
@@ -98,46 +100,81 @@ fn denial(denial: &Denial) -> Value {
     })
 }
 
-/// One line per stage: whether it is enforced, and by what.
+/// At least one line per stage: whether it is enforced, and by what.
 fn enforcement(topology: &Topology, facts: &EndpointFacts) -> Value {
-    let on = |stage: &str, by: String| json!({ "stage": stage, "enforced": true, "by": by });
-    let off = |stage: &str, reason: &str| json!({ "stage": stage, "enforced": false, "reason": reason });
-    let endpoint = &topology.endpoint;
-    let settings = &endpoint.settings;
-    let mut groups: Vec<&str> = endpoint
-        .enis
-        .iter()
-        .flat_map(|eni| eni.security_groups.iter().map(|&group| topology.security_groups[group].id.as_str()))
-        .collect();
-    groups.dedup();
-    let acls: Vec<&str> = topology.network_acls.iter().map(|acl| acl.id.as_str()).collect();
-    let private_dns = if !topology.vpc.dns_support {
-        off("dns", "enableDnsSupport is off")
-    } else if endpoint.private_dns {
+    let settings = &topology.endpoint.settings;
+    let mut lines = vec![on("security_group", format!("{}, stateful", security_groups(topology)))];
+    lines.extend(network_acls(topology));
+    let flows = format!("no ICMP, idle {} s", settings.idle_timeout.as_secs());
+    lines.push(on("eni", format!("MTU {}, MSS clamped to {}, {flows}", settings.mtu, settings.mss_clamp)));
+    lines.push(on("tls", "TLS 1.2 and 1.3, certificate of the lab CA".to_owned()));
+    lines.push(on("sigv4", "signature, scope, 5 minutes of skew".to_owned()));
+    lines.push(on("policy", policies(topology)));
+    lines.push(on("tunnel", "ESP, AES-256-GCM, anti-replay".to_owned()));
+    let path = &facts.path;
+    lines.push(if [path.to_aws, path.to_customer].iter().all(PathDirection::adds_nothing) {
+        off("path", format!("profile {}: no delay, loss or rate", path.name))
+    } else {
+        on("path", format!("profile {}", path.name))
+    });
+    lines.push(if !topology.vpc.dns_support {
+        off("dns", "enableDnsSupport is off: the resolver does not answer".to_owned())
+    } else if topology.endpoint.private_dns {
         on("dns", format!("lambda.{}.amazonaws.com resolves to the enis", topology.region))
     } else {
         on("dns", "private DNS is off: the public name leads nowhere".to_owned())
+    });
+    Value::Array(lines)
+}
+
+fn on(stage: &str, by: String) -> Value {
+    json!({ "stage": stage, "enforced": true, "by": by })
+}
+
+fn off(stage: &str, reason: String) -> Value {
+    json!({ "stage": stage, "enforced": false, "reason": reason })
+}
+
+/// The enis' groups: `sg-1a2b3c4d (4 ingress rules)`.
+fn security_groups(topology: &Topology) -> String {
+    let mut groups: Vec<usize> =
+        topology.endpoint.enis.iter().flat_map(|eni| eni.security_groups.iter().copied()).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let shown = groups.into_iter().map(|group| {
+        let SecurityGroup { id, ingress, .. } = &topology.security_groups[group];
+        format!("{id} ({} ingress rule{})", ingress.len(), if ingress.len() == 1 { "" } else { "s" })
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// One line for each subnet with an eni, whose ACL is asked, and for each other one that has an ACL, which is not.
+fn network_acls(topology: &Topology) -> Vec<Value> {
+    let stage = "network_acl";
+    let of_subnet = |(index, subnet): (usize, &Subnet)| {
+        let has_eni = topology.endpoint.enis.iter().any(|eni| eni.subnet == index);
+        let acl = subnet.network_acl.map(|acl| &topology.network_acls[acl]);
+        match acl {
+            Some(acl) if has_eni => {
+                let (ingress, egress) = (acl.ingress.len(), acl.egress.len());
+                Some(on(stage, format!("{} on {} ({ingress} entries in, {egress} out)", acl.id, subnet.id)))
+            }
+            None if has_eni => Some(on(stage, format!("default ACL on {}: allow all", subnet.id))),
+            Some(acl) => Some(off(stage, format!("{} on {}: only subnets with an eni are judged", acl.id, subnet.id))),
+            None => None,
+        }
     };
-    let path = &facts.path;
-    Value::Array(vec![
-        on("security_group", format!("{}, stateful, idle {} s", groups.join(", "), settings.idle_timeout.as_secs())),
-        match acls.as_slice() {
-            [] => on("network_acl", "default ACL: allow all".to_owned()),
-            acls => on("network_acl", acls.join(", ")),
-        },
-        on("eni", format!("MTU {}, MSS clamped to {}, no ICMP", settings.mtu, settings.mss_clamp)),
-        on("tls", "TLS 1.2 and 1.3, certificate of the lab CA".to_owned()),
-        on("sigv4", "signature, scope, 5 minutes of skew".to_owned()),
-        match &endpoint.policy {
-            Some(policy) => on("policy", format!("endpoint policy of {}", policy.origin)),
-            None => on("policy", "endpoint policy: full access".to_owned()),
-        },
-        on("tunnel", "ESP, AES-256-GCM, anti-replay".to_owned()),
-        if path.to_aws == crate::config::PathDirection::default() && path.to_customer == path.to_aws {
-            off("path", "profile without delay, loss or rate")
-        } else {
-            on("path", format!("profile {}", path.name))
-        },
-        private_dns,
-    ])
+    topology.subnets.iter().enumerate().filter_map(of_subnet).collect()
+}
+
+fn policies(topology: &Topology) -> String {
+    let endpoint = match &topology.endpoint.policy {
+        None => "full access",
+        // The origin of a document that is no file's.
+        Some(policy) if policy.origin == "endpoint.policy" => "as written in the topology",
+        Some(policy) => &policy.origin,
+    };
+    let identities: usize = topology.identities.iter().map(|identity| identity.policies.len()).sum();
+    let functions = topology.functions.iter().filter(|function| function.policy.is_some()).count();
+    format!("endpoint: {endpoint}; of identities: {identities}; of functions: {functions}")
 }

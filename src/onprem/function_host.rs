@@ -13,8 +13,8 @@
 //! | `X-Vpce-Response-Mode` | `streaming`: the answer as it comes. Ask with `TE: trailers`, or the trailers are left out |
 //!
 //! The answer is 200 with the function's own (`X-Amz-Function-Error`, `X-Amz-Executed-Version`, `X-Amz-Log-Result`,
-//! `X-Amzn-RequestId`). A stream is chunked, with trailers `X-Vpce-Stream-Error` (base64 of the error's JSON) and
-//! `X-Amz-Log-Result`; a function that does not stream answers whole in either mode. 400, 404, 413 and 429 are the
+//! `X-Amzn-RequestId`). A stream is chunked, with trailers `X-Vpce-Stream-Error` (the error's type),
+//! `X-Vpce-Stream-Error-Details` (base64 of its JSON) and `X-Amz-Log-Result`; a function that does not stream answers whole in either mode. 400, 404, 413 and 429 are the
 //! caller's, 500 is ours.
 //!
 //! `echo` functions are answered on the spot: no process, no task, no throttling.

@@ -23,6 +23,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::function_error::FunctionError;
 use super::log_tail::Report;
 use super::pool::{Admission, Grant, Lease, Pool, Seat, Throttle};
 use super::process::{Fault, Process};
@@ -56,14 +57,6 @@ pub(super) struct Order {
 pub(super) enum ReplyBody {
     Whole(Option<Bytes>),
     Stream(mpsc::Receiver<Frame<Bytes>>),
-}
-
-/// A function error: HTTP 200 with `X-Amz-Function-Error`, or the trailer of a stream.
-#[derive(Debug)]
-struct FunctionError {
-    body: Bytes,
-    /// For the REPORT line: only ends that the platform saw, not exceptions that the function reported.
-    status: Option<(&'static str, Option<&'static str>)>,
 }
 
 /// An invocation in its process.
@@ -233,7 +226,10 @@ impl Run {
         let mut response = Response::new(ReplyBody::Stream(receiver));
         let octets = HeaderValue::from_static("application/octet-stream");
         response.headers_mut().insert(CONTENT_TYPE, content_type.unwrap_or(octets));
-        response.headers_mut().insert(TRAILER, HeaderValue::from_static("x-vpce-stream-error, x-amz-log-result"));
+        response.headers_mut().insert(
+            TRAILER,
+            HeaderValue::from_static("x-vpce-stream-error, x-vpce-stream-error-details, x-amz-log-result"),
+        );
         self.order.put_version(response.headers_mut());
         reply.send(response).ok();
 
@@ -260,16 +256,11 @@ impl Run {
         };
         let log = self.close(pool, error.as_ref());
         let mut trailers = HeaderMap::new();
-        let mut put = |name: HeaderName, bytes: &[u8]| {
-            if let Ok(value) = HeaderValue::try_from(BASE64.encode(bytes)) {
-                trailers.insert(name, value);
-            }
-        };
         if let Some(error) = &error {
-            put(STREAM_ERROR, &error.body);
+            error.put_trailers(&mut trailers);
         }
-        if let Some(log) = log {
-            put(LOG_RESULT, &log);
+        if let Some(log) = log.and_then(|log| HeaderValue::try_from(BASE64.encode(log)).ok()) {
+            trailers.insert(LOG_RESULT, log);
         }
         self.release(pool, admission);
         if !trailers.is_empty() {
@@ -326,56 +317,6 @@ impl Run {
             pool.settle(self.lease, self.deadline)
         }
         drop(admission);
-    }
-}
-
-impl FunctionError {
-    /// What Lambda answers when the environment, not the function, ended the invocation (facts 4.3).
-    fn of_platform(fault: Fault, request_id: &str, timeout: Duration) -> Self {
-        let (error_type, what, status) = match fault {
-            Fault::TimedOut => {
-                let what = format!("Task timed out after {:.2} seconds", timeout.as_secs_f64());
-                ("Sandbox.Timedout", what, ("timeout", None))
-            }
-            Fault::Exited(exit) => ("Runtime.ExitError", exit.to_string(), ("error", Some("Runtime.ExitError"))),
-            Fault::OutOfMemory => {
-                let what = "Runtime exited with error: signal: killed".to_owned();
-                ("Runtime.OutOfMemory", what, ("error", Some("Runtime.OutOfMemory")))
-            }
-        };
-        let message = format!("RequestId: {request_id} Error: {what}");
-        let body = json!({ "errorType": error_type, "errorMessage": message });
-        Self { body: body.to_string().into(), status: Some(status) }
-    }
-
-    fn too_large(limit: u64) -> Self {
-        let message = format!("Response payload size exceeded maximum allowed payload size ({limit} bytes).");
-        Self {
-            body: json!({ "errorMessage": message, "errorType": "Function.ResponseSizeTooLarge" }).to_string().into(),
-            status: None,
-        }
-    }
-
-    /// The process broke a stream off without dying.
-    fn truncated() -> Self {
-        let body = json!({ "errorMessage": "Response stream was closed before its end", "errorType": "Runtime.TruncatedResponse" });
-        Self { body: body.to_string().into(), status: None }
-    }
-
-    /// The platform's own line about it.
-    fn log(&self, log: &mut super::log_tail::LogTail, request_id: &str) {
-        let Ok(body) = serde_json::from_slice::<serde_json::Value>(&self.body) else { return };
-        let message = body["errorMessage"].as_str().unwrap_or_default();
-        match self.status {
-            Some(("timeout", _)) => {
-                let task = message.rsplit("Error: ").next().unwrap_or(message);
-                let now = crate::time::UnixTime::from_nanos(epoch_ms().saturating_mul(1_000_000));
-                let time = now.to_utc().strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
-                log.platform(format_args!("{time} {request_id} {task}\n"));
-            }
-            Some((_, Some(error_type))) => log.platform(format_args!("{message}\n{error_type}")),
-            Some((_, None)) | None => {}
-        }
     }
 }
 
@@ -455,5 +396,4 @@ pub(super) const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-e
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 pub(super) const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
-const STREAM_ERROR: HeaderName = HeaderName::from_static("x-vpce-stream-error");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");

@@ -1,6 +1,6 @@
 //! How a function's process is started: program, arguments, folder and environment.
 //!
-//! The environment is Lambda's (facts 4.8), never ours: nothing of this program's own reaches a function, least of all
+//! The environment is Lambda's (`docs/fidelity.md#runtime-environment`), never ours: nothing of this program's own reaches a function, least of all
 //! AWS credentials. A function may override what Lambda lets it override (`PATH`, `LANG`, `TZ`, …), not the rest.
 
 use std::fs::{DirBuilder, OpenOptions};

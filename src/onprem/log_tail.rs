@@ -113,7 +113,7 @@ mod tests {
         }
     }
 
-    // Recorded from real Lambda (facts 4.3).
+    // Recorded from real Lambda (`docs/fidelity.md#function-errors`).
     #[test]
     fn an_invocation_reads_as_lambda_writes_it() {
         let mut log = LogTail::default();

@@ -14,6 +14,7 @@
 pub mod code;
 pub mod customer_gateway;
 pub mod dns_forwarder;
+mod function_error;
 mod function_host;
 mod invocation;
 mod launch;

@@ -352,7 +352,7 @@ fn family_memory(pid: u32) -> u64 {
 mod tests {
     use super::*;
 
-    // Texts recorded from Lambda (facts 4.3), signals by Go's names.
+    // Texts recorded from Lambda (`docs/fidelity.md#function-errors`), signals by Go's names.
     #[test]
     fn an_exit_is_worded_as_lambda_words_it() {
         for (raw, words) in [

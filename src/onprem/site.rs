@@ -1,4 +1,4 @@
-//! The on-premises process: customer gateway, function host and DNS forwarder, each on a thread of its own.
+//! The on-premises process: the customer gateway on a thread of its own, function host and DNS forwarder on another.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -55,7 +55,8 @@ impl<'a> Caller<'a> {
 /// The circumstances of a request. What is `None` is absent from the request context, which is not the same as empty.
 ///
 /// The keys that describe the caller come from [`Caller`], `aws:ResourceAccount` from the resource. `aws:SourceIp` is
-/// always absent: it does not exist for a request that came through a VPC endpoint (facts 1.4).
+/// always absent: it does not exist for a request that came through a VPC endpoint (IAM User Guide,
+/// `reference_policies_condition-keys`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Context<'a> {
     /// `aws:SourceVpce`: the endpoint, `vpce-…`.

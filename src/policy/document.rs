@@ -14,7 +14,7 @@ use super::operators;
 use super::pattern::{self, Pattern};
 use super::principal::{self, Principals};
 
-/// The text that EC2 gives back for an endpoint whose policy was never set (facts 1.4).
+/// The text that EC2 gives back for an endpoint whose policy was never set (PrivateLink guide, `vpc-endpoints-access`).
 pub const FULL_ACCESS_DOCUMENT: &str = "{\n  \"Statement\": [\n    {\n      \"Action\": \"*\", \n      \"Effect\": \"Allow\", \n      \"Principal\": \"*\", \n      \"Resource\": \"*\"\n    }\n  ]\n}";
 
 /// Endpoint policies: 20,480 characters including white space (AWS PrivateLink quotas). Lambda's resource policies: 20 KB.

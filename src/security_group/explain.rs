@@ -120,7 +120,7 @@ fn actual(field: Field, subject: &Subject, peer: IpAddr) -> String {
 }
 
 /// Traffic as rules are written: `tcp/443`, `udp/1000-2000`, `icmp type 8`, `all traffic`.
-pub(super) fn show(traffic: &Traffic) -> String {
+pub fn show(traffic: &Traffic) -> String {
     let ports = |protocol: Protocol, ports: PortRange| match (ports.from, ports.to) {
         (0, u16::MAX) => format!("all {protocol}"),
         (from, to) if from == to => format!("{protocol}/{from}"),

@@ -21,7 +21,7 @@ mod network_acl;
 mod rules;
 mod subject;
 
-pub use explain::{Field, NearestMiss};
+pub use explain::{Field, NearestMiss, show as show_traffic};
 pub use network_acl::{AclDecision, AclEntry, NetworkAclRules};
 pub use rules::{Decision, RuleIndex, RuleName, SecurityGroupRules};
 pub use subject::{RuleDirection, Subject};

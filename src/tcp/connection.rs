@@ -8,12 +8,19 @@ pub use smoltcp::socket::tcp::State;
 
 use super::{Class, smoltcp_duration};
 
+/// How often a stalled sender asks for the window.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
 /// A connection, owned by whoever serves it; [`super::TcpStage`] moves its packets.
 pub struct Connection {
     pub(super) set: SocketSet<'static>,
     pub(super) class: Class,
     /// The MSS that segments on the wire must keep to, where it differs from what smoltcp was told; 0 where it does not.
     pub(super) real_mss: u16,
+    /// What [`Connection::set_liveness`] was told.
+    keep_alive: Option<Duration>,
+    /// Whether a stalled sender is being helped out, see [`Connection::mend_stall`].
+    is_probing: bool,
     handle: SocketHandle,
 }
 
@@ -27,7 +34,7 @@ impl Connection {
     pub(super) fn new(set: SocketSet<'static>, class: Class) -> Self {
         #[expect(clippy::expect_used, reason = "every set is made with one socket and keeps it")]
         let handle = set.iter().next().map(|(handle, _)| handle).expect("a set holds its one socket");
-        let mut connection = Self { set, class, real_mss: 0, handle };
+        let mut connection = Self { set, class, real_mss: 0, keep_alive: None, is_probing: false, handle };
         connection.set_liveness(None, None);
         connection
     }
@@ -96,9 +103,26 @@ impl Connection {
 
     /// Gives up when the other side is silent for `timeout`; probes it every `keep_alive`.
     pub fn set_liveness(&mut self, timeout: Option<Duration>, keep_alive: Option<Duration>) {
+        (self.keep_alive, self.is_probing) = (keep_alive, false);
         let socket = self.socket();
         socket.set_timeout(timeout.map(smoltcp_duration));
         socket.set_keep_alive(keep_alive.map(smoltcp_duration));
+    }
+
+    /// Helps a sender out that smoltcp 0.14.0 leaves without a timer: when a retransmission falls due while the window is
+    /// zero, its timer is stopped and no window probe started. That happens when acknowledgements are reordered, because
+    /// smoltcp takes the window of an older one (RFC 9293 §3.10.7.4 compares SND.WL1 and SND.WL2). A keep-alive asks for the
+    /// window as a probe does. `is_stalled` says that the connection waits for nothing but packets.
+    pub(super) fn mend_stall(&mut self, is_stalled: bool) {
+        let has_data = self.unacknowledged() > 0 && self.is_established();
+        if is_stalled && has_data && !self.is_probing {
+            self.is_probing = true;
+            self.socket().set_keep_alive(Some(smoltcp_duration(PROBE_EVERY)));
+        } else if self.is_probing && !has_data {
+            self.is_probing = false;
+            let keep_alive = self.keep_alive.map(smoltcp_duration);
+            self.socket().set_keep_alive(keep_alive);
+        }
     }
 
     pub(super) fn socket(&mut self) -> &mut Socket<'static> {

@@ -38,7 +38,7 @@ pub enum Leg {
 /// What the stage needs to know.
 #[derive(Clone, Debug)]
 pub struct TcpSetup {
-    /// Addresses that connections may end or begin at; at most [`TcpSetup::ADDRESS_LIMIT`].
+    /// Addresses that connections may end or begin at; at most [`TcpSetup::ADDRESS_LIMIT`] of each family.
     pub addresses: Vec<std::net::IpAddr>,
     /// Whether the VPC leg's device segments and computes checksums.
     pub offload: bool,
@@ -61,10 +61,8 @@ impl TcpSetup {
 
 /// All connections' shared parts.
 pub struct TcpStage {
-    vpc4: Interface,
-    vpc6: Interface,
-    tunnel: Interface,
-    devices: [SlotDevice; 3],
+    interfaces: [Interface; CLASSES],
+    devices: [SlotDevice; CLASSES],
     pool: Vec<SocketSet<'static>>,
     buffer: usize,
     limit: usize,
@@ -87,9 +85,16 @@ impl TcpStage {
             SlotDevice::new(capabilities::vpc_v4(setup)),
             SlotDevice::new(capabilities::vpc_v6(setup)),
             SlotDevice::new(capabilities::tunnel(setup)),
+            SlotDevice::new(capabilities::tunnel(setup)),
         ];
-        let [vpc4, vpc6, tunnel] = devices.each_mut().map(|device| interface(setup, device));
-        Self { vpc4, vpc6, tunnel, devices, pool: Vec::new(), buffer: setup.buffer, limit: setup.limit, live: 0 }
+        let [vpc4, vpc6, tunnel4, tunnel6] = &mut devices;
+        let interfaces = [
+            interface(setup, vpc4, false),
+            interface(setup, vpc6, true),
+            interface(setup, tunnel4, false),
+            interface(setup, tunnel6, true),
+        ];
+        Self { interfaces, devices, pool: Vec::new(), buffer: setup.buffer, limit: setup.limit, live: 0 }
     }
 
     /// A connection that waits for the SYN to `local`; `None` at the limit.
@@ -127,8 +132,9 @@ impl TcpStage {
         now: Moment,
         out: &mut PacketBuffer,
     ) -> bool {
-        if connection.class == Class::Vpc6 {
-            segmentation::present_large_mss(&mut connection.real_mss, packet, self.devices[1].mtu());
+        // Only the SYN that opens the connection counts, not one that a stranger sends later.
+        if connection.class == Class::Vpc6 && !connection.is_established() {
+            segmentation::present_large_mss(&mut connection.real_mss, packet, self.devices[Class::Vpc6 as usize].mtu());
         }
         out.clear();
         let real_mss = connection.real_mss;
@@ -152,9 +158,14 @@ impl TcpStage {
     }
 
     /// When the connection next needs [`TcpStage::poll_egress`] without any packet: retransmissions, probes, time-outs.
-    pub fn poll_at(&mut self, connection: &Connection, now: Moment) -> Option<Moment> {
+    pub fn poll_at(&mut self, connection: &mut Connection, now: Moment) -> Option<Moment> {
         let (interface, _) = self.interface(connection.class);
-        let at = interface.poll_at(instant(now), &connection.set)?;
+        let mut at = interface.poll_at(instant(now), &connection.set);
+        if at.is_none() || connection.unacknowledged() == 0 {
+            connection.mend_stall(at.is_none());
+            at = interface.poll_at(instant(now), &connection.set);
+        }
+        let at = at?;
         let micros = u64::try_from(at.total_micros()).unwrap_or(0);
         Some(Moment::from_nanos(micros.saturating_mul(1_000)))
     }
@@ -188,27 +199,28 @@ impl TcpStage {
     }
 
     fn interface(&mut self, class: Class) -> (&mut Interface, &mut SlotDevice) {
-        let [vpc4, vpc6, tunnel] = &mut self.devices;
-        match class {
-            Class::Vpc4 => (&mut self.vpc4, vpc4),
-            Class::Vpc6 => (&mut self.vpc6, vpc6),
-            Class::Tunnel => (&mut self.tunnel, tunnel),
-        }
+        let index = class as usize;
+        (&mut self.interfaces[index], &mut self.devices[index])
     }
 }
 
-/// The interface that serves a connection: smoltcp fixes the capabilities when an interface is made.
+/// The interface that serves a connection: smoltcp fixes the capabilities when an interface is made, and its number of
+/// addresses is small, so each family has its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Class {
-    Vpc4,
-    Vpc6,
-    Tunnel,
+    Vpc4 = 0,
+    Vpc6 = 1,
+    Tunnel4 = 2,
+    Tunnel6 = 3,
 }
+
+const CLASSES: usize = 4;
 
 impl Class {
     fn of(leg: Leg, v6: bool) -> Self {
         match (leg, v6) {
-            (Leg::Tunnel, _) => Self::Tunnel,
+            (Leg::Tunnel, false) => Self::Tunnel4,
+            (Leg::Tunnel, true) => Self::Tunnel6,
             (Leg::Vpc, false) => Self::Vpc4,
             (Leg::Vpc, true) => Self::Vpc6,
         }
@@ -226,13 +238,13 @@ fn new_set(buffer: usize) -> SocketSet<'static> {
     set
 }
 
-fn interface(setup: &TcpSetup, device: &mut SlotDevice) -> Interface {
+fn interface(setup: &TcpSetup, device: &mut SlotDevice, v6: bool) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = setup.seed;
     let mut nowhere = PacketBuffer::default();
     let mut interface = Interface::new(config, &mut device.with(None, &mut nowhere, 0), instant(Moment::default()));
     interface.update_ip_addrs(|addresses| {
-        for &address in setup.addresses.iter().take(TcpSetup::ADDRESS_LIMIT) {
+        for &address in setup.addresses.iter().filter(|address| address.is_ipv6() == v6).take(TcpSetup::ADDRESS_LIMIT) {
             let prefix = if address.is_ipv4() { 32 } else { 128 };
             // The limit above is the vector's capacity.
             addresses.push(IpCidr::new(address.into(), prefix)).unwrap_or_default();

@@ -10,6 +10,8 @@ const SYN: u8 = 0x02;
 const OPTION_END: u8 = 0;
 const OPTION_NOP: u8 = 1;
 const OPTION_MSS: u8 = 2;
+/// As smoltcp does over IPv4, and Linux (`tcp_min_snd_mss`): an MSS of a byte or so would make a packet of every byte.
+const MSS_MIN: u16 = 48;
 
 /// Remembers the MSS of a SYN in `real_mss` and raises it to what `mtu` allows. Other packets are left alone.
 ///
@@ -17,7 +19,7 @@ const OPTION_MSS: u8 = 2;
 pub(super) fn present_large_mss(real_mss: &mut u16, packet: &mut [u8], mtu: usize) {
     let Some(option) = syn_mss(packet) else { return };
     let Ok(raised) = u16::try_from(mtu.saturating_sub(HEADERS)) else { return };
-    *real_mss = u16::from_be_bytes(*option);
+    *real_mss = u16::from_be_bytes(*option).max(MSS_MIN);
     *option = raised.to_be_bytes();
 }
 
@@ -64,6 +66,13 @@ mod tests {
         let mut real = 0;
         present_large_mss(&mut real, &mut packet, 65_521);
         assert_eq!((real, &packet[66..]), (1400, &65_461_u16.to_be_bytes()[..]));
+    }
+
+    #[test]
+    fn a_tiny_mss_does_not_make_a_packet_of_every_byte() {
+        let mut real = 0;
+        present_large_mss(&mut real, &mut syn(&[2, 4, 0, 1]), 65_521);
+        assert_eq!(real, 48);
     }
 
     #[test]

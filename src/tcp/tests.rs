@@ -52,7 +52,10 @@ impl Wire {
                 moved = true;
                 self.to_client.push((out.packet().to_vec(), out.gso_size()));
                 let mut packet = out.packet().to_vec();
-                self.client.ingress(&mut self.c, &mut packet, self.now, &mut out);
+                if self.client.ingress(&mut self.c, &mut packet, self.now, &mut out) {
+                    let mut answer = out.packet().to_vec();
+                    self.server.ingress(&mut self.s, &mut answer, self.now, &mut PacketBuffer::default());
+                }
             }
             if !moved {
                 return;
@@ -175,7 +178,7 @@ fn a_silent_peer_is_given_up_after_its_time_out() {
     let mut out = PacketBuffer::default();
     let mut probes = 0;
     for _ in 0..20 {
-        let Some(at) = wire.server.poll_at(&wire.s, wire.now) else { break };
+        let Some(at) = wire.server.poll_at(&mut wire.s, wire.now) else { break };
         wire.now = at.max(wire.now) + Duration::from_micros(1);
         while wire.server.poll_egress(&mut wire.s, wire.now, &mut out) {
             probes += 1;
@@ -184,4 +187,40 @@ fn a_silent_peer_is_given_up_after_its_time_out() {
     assert_eq!(wire.s.state(), State::Closed);
     assert!((4..=7).contains(&probes), "{probes}");
     assert!(wire.now <= Moment::from_millis(7_000));
+}
+
+#[test]
+fn an_old_acknowledgement_that_closes_the_window_does_not_stall_the_sender_for_ever() {
+    for (leg, client, server, offload) in LEGS {
+        let mut wire = Wire::new(leg, client, server, offload);
+        wire.settle();
+        let mut out = PacketBuffer::default();
+        // The client's acknowledgement of something, which the path keeps and gives out late, with a window of zero.
+        wire.s.send(b"first");
+        assert!(wire.server.poll_egress(&mut wire.s, wire.now, &mut out));
+        let mut packet = out.packet().to_vec();
+        wire.client.ingress(&mut wire.c, &mut packet, wire.now, &mut out);
+        assert!(wire.client.poll_egress(&mut wire.c, wire.now, &mut out));
+        let mut old = out.packet().to_vec();
+        let mut closed = old.clone();
+        let tcp = if closed[0] >> 4 == 4 { 20 } else { 40 };
+        closed[tcp + 14..tcp + 16].fill(0);
+        wire.server.ingress(&mut wire.s, &mut old, wire.now, &mut out);
+        wire.s.send(b"second");
+        assert!(wire.server.poll_egress(&mut wire.s, wire.now, &mut out), "and lost");
+        wire.server.ingress(&mut wire.s, &mut closed, wire.now, &mut out);
+        let mut received = Vec::new();
+        for _ in 0..20 {
+            let Some(at) = wire.server.poll_at(&mut wire.s, wire.now) else { break };
+            wire.now = at.max(wire.now) + Duration::from_micros(1);
+            wire.settle();
+            wire.c.recv(|bytes| {
+                received.extend_from_slice(bytes);
+                bytes.len()
+            });
+        }
+        assert_eq!(received, b"firstsecond", "{leg:?} {client}");
+        assert_eq!(wire.server.poll_at(&mut wire.s, wire.now), None, "and then it is silent again");
+        assert!(wire.now < Moment::from_millis(10_000));
+    }
 }

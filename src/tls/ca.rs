@@ -3,6 +3,7 @@
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use thiserror::Error;
 
@@ -21,8 +22,11 @@ pub enum CaError {
     #[error("the lab CA could not make a certificate")]
     Issue(#[source] rcgen::Error),
     /// The kept key is not a PKCS #8 PEM private key.
-    #[error("the lab CA's key file is not a PKCS #8 PEM private key; delete the lab's ca folder to make a new CA")]
+    #[error("the key is not a PKCS #8 private key in PEM")]
     Key(#[source] rcgen::Error),
+    /// The kept certificate is none, or another key's.
+    #[error("the certificate is not one in PEM that belongs to the key")]
+    Certificate,
 }
 
 /// A certificate authority with an ECDSA P-256 key.
@@ -53,9 +57,16 @@ impl LabCa {
     /// Takes up a CA kept as PEM texts.
     ///
     /// # Errors
-    /// [`CaError::Key`] when the key cannot be read.
+    /// [`CaError::Key`] when the key cannot be read, [`CaError::Certificate`] when the certificate is not its own.
     pub fn from_pem(certificate_pem: String, key_pem: &str) -> Result<Self, CaError> {
         let key = KeyPair::from_pem(key_pem).map_err(CaError::Key)?;
+        let certificate =
+            CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|_| CaError::Certificate)?;
+        // A certificate holds its subject's public key word for word (RFC 5280 §4.1.2.7).
+        let public_key = key.public_key_raw();
+        if !certificate.windows(public_key.len()).any(|part| part == public_key) {
+            return Err(CaError::Certificate);
+        }
         Ok(Self { certificate_pem, key })
     }
 
@@ -142,8 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_key_is_refused_with_what_to_do() {
-        let error = LabCa::from_pem(String::new(), "not a key").unwrap_err();
-        assert!(error.to_string().contains("delete the lab's ca folder"), "{error}");
+    fn a_broken_key_or_a_certificate_of_another_is_refused() {
+        let (one, other) = (LabCa::generate(NOW).unwrap(), LabCa::generate(NOW).unwrap());
+        let certificate = one.certificate_pem().to_owned();
+        assert!(matches!(LabCa::from_pem(certificate.clone(), "not a key"), Err(CaError::Key(_))));
+        assert!(matches!(LabCa::from_pem(certificate, &other.key_pem()), Err(CaError::Certificate)));
+        assert!(matches!(LabCa::from_pem(String::new(), &one.key_pem()), Err(CaError::Certificate)));
     }
 }

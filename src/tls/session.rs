@@ -49,6 +49,7 @@ pub struct Ingest {
 pub struct Session {
     state: State,
     peer_closed: bool,
+    was_read: bool,
 }
 
 enum State {
@@ -71,7 +72,7 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// A session that waits for a ClientHello.
     pub fn new(setup: &ServerSetup) -> Self {
-        Self { state: State::Hello(Box::default(), setup.clone()), peer_closed: false }
+        Self { state: State::Hello(Box::default(), setup.clone()), peer_closed: false, was_read: false }
     }
 
     /// Takes bytes that arrived on the TCP connection.
@@ -114,6 +115,10 @@ impl Session {
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match &mut self.state {
             State::Open(connection) => match connection.reader().read(buf) {
+                Ok(n @ 1..) => {
+                    self.was_read = true;
+                    Ok(n)
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock && self.peer_closed => Ok(0),
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
                 other => other,
@@ -121,6 +126,11 @@ impl Session {
             State::Hello(..) if !self.peer_closed => Err(io::ErrorKind::WouldBlock.into()),
             _ => Ok(0),
         }
+    }
+
+    /// Whether plaintext was read since this was last asked: [`Session::ingest`] may then take more.
+    pub fn take_was_read(&mut self) -> bool {
+        std::mem::take(&mut self.was_read)
     }
 
     /// Takes plaintext to send; returns how much was taken, 0 when the session's buffers are full.

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Sequence numbers are 32 bits and stop before they wrap: 2^32 - 1 frames per SA. Extended sequence numbers are not used:
-//! AWS does not document them for Site-to-Site VPN, and a spent SA is a verdict, never a reused nonce. The IV is the
-//! sequence number as 64 bits, so it is unique for the key (RFC 4106 §3.1) because a sequence number is never used twice.
+//! AWS does not document them for Site-to-Site VPN, and a spent SA is a verdict, never a reused nonce. The IV is 32 random
+//! bits of this SA's life and the sequence number, so it is unique for the key (RFC 4106 §3.1): within a life because a
+//! sequence number is never used twice, and if somebody starts a second life with the same keys, but for one chance in 2^32.
 //!
 //! Not here: key exchange (SAs are static, [`super::keys`]), fragmentation (the caller drops what does not fit), outer
 //! headers (the kernel's).
@@ -74,6 +75,8 @@ impl FrameKind {
 pub struct OutboundSa {
     cipher: Cipher,
     spi: u32,
+    /// The first half of every IV.
+    life: u32,
     /// The sequence number used last; 0 before the first frame.
     sequence: u32,
 }
@@ -83,7 +86,14 @@ impl OutboundSa {
     ///
     /// The keys must be fresh: an SA made twice from the same keys repeats nonces, which gives the traffic away.
     pub fn new(keys: &SaKeys) -> Self {
-        Self { cipher: Cipher::new(keys), spi: keys.spi(), sequence: 0 }
+        Self { cipher: Cipher::new(keys), spi: keys.spi(), life: 0, sequence: 0 }
+    }
+
+    /// The same with random bits in its IVs, which keep nonces apart should these keys have been in use before. A second
+    /// net, not a licence: a receiver that knows higher sequence numbers takes nothing from an SA that begins again.
+    #[must_use]
+    pub fn in_life(self, life: u32) -> Self {
+        Self { life, ..self }
     }
 
     /// How many frames this SA has numbered.
@@ -120,7 +130,8 @@ impl OutboundSa {
 
         frame[0..4].copy_from_slice(&self.spi.to_be_bytes());
         frame[4..8].copy_from_slice(&sequence.to_be_bytes());
-        frame[8..16].copy_from_slice(&u64::from(sequence).to_be_bytes());
+        frame[8..12].copy_from_slice(&self.life.to_be_bytes());
+        frame[12..16].copy_from_slice(&sequence.to_be_bytes());
         let trailer = &mut frame[ESP_HEADROOM + inner_len..len - ICV_LEN];
         let pad_len = trailer.len() - TRAILER_MIN;
         // RFC 4303 §2.4: 1, 2, 3, …, then the pad length, then the next header.

@@ -107,8 +107,8 @@ impl TunnelEnd {
     /// The end on `side` with these SA pairs, over a path like `profile`.
     ///
     /// `link` is the rate of this side's direction, shared by all ends that send in it: `Link::new(side.direction(profile))`.
-    /// `seed` makes loss and jitter repeatable; ends that share a link want different ones. The keys must not have been
-    /// used before (see [`OutboundSa::new`]).
+    /// `seed` makes loss and jitter repeatable; ends that share a link want different ones. It is random and fresh for each
+    /// start, for it also keeps nonces apart should the keys have been used before (see [`OutboundSa::new`]).
     pub fn new(
         side: Side,
         pairs: &[SaPair],
@@ -121,8 +121,9 @@ impl TunnelEnd {
         let path = PathEmulator::new(direction, profile.mtu, link, PathRng::from_seed(seed));
         let under_way = if path.is_transparent() { 0 } else { path::bytes_under_way(direction) };
         let bytes = under_way.saturating_add(SOCKET_QUEUE_BYTES).min(QUEUE_BYTES_LIMIT);
+        let life = (seed >> 32) as u32;
         Self {
-            outbound: pairs.iter().map(|pair| OutboundSa::new(side.keys(pair).0)).collect(),
+            outbound: pairs.iter().map(|pair| OutboundSa::new(side.keys(pair).0).in_life(life)).collect(),
             inbound: pairs.iter().map(|pair| InboundSa::new(side.keys(pair).1, replay_window)).collect(),
             last_inbound: 0,
             last_received: None,

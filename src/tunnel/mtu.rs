@@ -12,7 +12,7 @@ pub const OUTER_UDP: usize = 8;
 /// What an outer packet has around its ESP frame, bytes. The outer addresses are IPv4.
 pub const OUTER_HEADERS: usize = OUTER_IPV4 + OUTER_UDP;
 
-/// The largest inner packet on a path of `outer_mtu` bytes with AES-GCM in UDP: 1438 for 1500 (facts 7.1).
+/// The largest inner packet on a path of `outer_mtu` bytes with AES-GCM in UDP: 1438 for 1500 (Site-to-Site VPN user guide).
 pub const fn inner_mtu(outer_mtu: u16) -> u16 {
     largest_inner(outer_mtu as usize, OUTER_HEADERS) as u16
 }
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn aws_publishes_these_sizes_for_gcm() {
-        // facts 7.1: (outer headers, MTU, MSS over IPv4) at an outer MTU of 1500, without and with NAT traversal.
+        // Site-to-Site VPN user guide: (outer headers, MTU, MSS over IPv4) at an outer MTU of 1500, without and with NAT traversal.
         for (headers, mtu, mss) in [(OUTER_IPV4, 1446, 1406), (OUTER_HEADERS, 1438, 1398)] {
             assert_eq!(largest_inner(1500, headers), mtu);
             assert_eq!(mss_ipv4(mtu as u16), mss);

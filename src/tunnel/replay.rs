@@ -3,9 +3,9 @@
 //! Two steps, because a number may only be marked once its frame is known to be genuine: [`ReplayWindow::admits`] before
 //! the integrity check, [`ReplayWindow::mark`] after it. A window marked by forged frames would be a denial of service.
 
-/// Smallest window, sequence numbers (facts 7.1).
+/// Smallest window, sequence numbers (Site-to-Site VPN user guide).
 pub const WINDOW_MIN: u16 = 64;
-/// Largest window, sequence numbers (facts 7.1).
+/// Largest window, sequence numbers (Site-to-Site VPN user guide).
 pub const WINDOW_MAX: u16 = 2048;
 
 /// Bits of one block.

@@ -1,5 +1,7 @@
 //! `bootstrap` executables: the Runtime API from the other side, and streaming.
 
+use vpce::lambda::host::StreamEnd;
+
 use super::*;
 
 /// A runtime in Python without our bootstrap. What it does with the event is the test's; `send` posts to the Runtime API.
@@ -88,6 +90,10 @@ async fn an_error_in_mid_stream_comes_in_a_trailer() {
     if event == "error":
         error = base64.b64encode(b'{"errorMessage":"ran dry","errorType":"Dry"}').decode()
         stream(id, [b"half"], {"Lambda-Runtime-Function-Error-Type": "Dry", "Lambda-Runtime-Function-Error-Body": error})
+    elif event == "long":
+        deep = {"errorMessage": "too deep", "errorType": "Deep", "stackTrace": ["line"] * 1200}
+        deep = base64.b64encode(json.dumps(deep).encode()).decode()
+        stream(id, [b"half"], {"Lambda-Runtime-Function-Error-Type": "Deep", "Lambda-Runtime-Function-Error-Body": deep})
     elif event == "exit":
         stream(id, [b"half"], finish=False)
         sys.exit(9)
@@ -100,10 +106,11 @@ async fn an_error_in_mid_stream_comes_in_a_trailer() {
     );
     let timeout = Duration::from_millis(500);
     let lab = Lab::up(vec![Function { timeout, ..bootstrap(folder.path(), "streams", &script) }]).await;
-    for (event, expected) in [
-        ("error", r#"{"errorMessage":"ran dry","errorType":"Dry"}"#),
+    for (event, error_type, expected) in [
+        ("error", "Dry", r#"{"errorMessage":"ran dry","errorType":"Dry"}"#),
         (
             "hang",
+            "Sandbox.Timedout",
             r#"{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: id Error: Task timed out after 0.50 seconds"}"#,
         ),
     ] {
@@ -111,15 +118,22 @@ async fn an_error_in_mid_stream_comes_in_a_trailer() {
         headers.push(("x-vpce-request-id", "id"));
         let answer = lab.invoke("streams", &headers, &json!(event).to_string()).await;
         assert_eq!((answer.status, answer.text()), (StatusCode::OK, "half"), "{event}");
-        assert_eq!(decode(answer.trailers["x-vpce-stream-error"].to_str().unwrap()), expected);
+        // Read as the endpoint reads it: both ends of the contract in one test.
+        let end = StreamEnd::from_trailers(&answer.trailers);
+        assert_eq!((end.error.as_deref(), end.details.as_deref()), (Some(error_type), Some(expected)));
     }
+    // A long stack trace is left out: a reader takes 16 KB of trailers at most, and would lose the stream's end otherwise.
+    let answer = lab.invoke("streams", &STREAMING, r#""long""#).await;
+    let end = StreamEnd::from_trailers(&answer.trailers);
+    assert_eq!(
+        (end.error.as_deref(), end.details.as_deref()),
+        (Some("Deep"), Some(r#"{"errorType":"Deep","errorMessage":"too deep"}"#))
+    );
+    assert!(end.log_result.is_some());
     // The stream breaks before the process is seen to end, or after: both are told.
     let answer = lab.invoke("streams", &STREAMING, r#""exit""#).await;
-    let error: Value = serde_json::from_str(&decode(answer.trailers["x-vpce-stream-error"].to_str().unwrap())).unwrap();
-    assert!(
-        ["Runtime.TruncatedResponse", "Runtime.ExitError"].contains(&error["errorType"].as_str().unwrap()),
-        "{error}"
-    );
+    let error = StreamEnd::from_trailers(&answer.trailers).error.unwrap();
+    assert!(["Runtime.TruncatedResponse", "Runtime.ExitError"].contains(&error.as_str()), "{error}");
     // Whole, an error in mid-stream is a function error.
     let whole = lab.invoke("streams", &[], r#""error""#).await;
     assert_eq!((whole.error(), whole.text()), (Some("Unhandled"), r#"{"errorMessage":"ran dry","errorType":"Dry"}"#));

@@ -27,6 +27,7 @@ pub struct Transport {
     connection: Connection,
     local: SocketAddr,
     remote: SocketAddr,
+    is_far: bool,
     out: PacketBuffer,
     /// Segments of answers that could not be delivered at once.
     replies: Vec<Vec<u8>>,
@@ -39,6 +40,20 @@ pub struct Client {
     /// Plaintext received and not yet taken.
     pub received: Vec<u8>,
     pub tls_error: Option<rustls::Error>,
+    /// Stands on-premises: its packets come through the tunnel.
+    pub is_far: bool,
+    /// Something was written since the last poll.
+    pub is_dirty: bool,
+    /// Takes nothing from its TCP connection while set.
+    pub is_stalled: bool,
+    /// Sends nothing of TLS's own while set.
+    pub is_mute: bool,
+    /// Plaintext received in all, bytes.
+    pub received_total: usize,
+    /// The other side's `close_notify` came.
+    pub peer_closed: bool,
+    /// The last packet without data.
+    last_bare: Option<Vec<u8>>,
     to_send: Vec<u8>,
 }
 
@@ -51,7 +66,7 @@ pub struct Reply {
 }
 
 impl Client {
-    pub fn new(ca: &LabCa, local: SocketAddr, remote: SocketAddr) -> Self {
+    pub fn new(ca: &LabCa, local: SocketAddr, remote: SocketAddr, alpn: &[u8], is_far: bool) -> Self {
         let mut stage = TcpStage::new(&TcpSetup {
             addresses: vec![local.ip()],
             offload: true,
@@ -61,21 +76,72 @@ impl Client {
             limit: 8,
             seed: u64::from(local.port()),
         });
-        let connection = stage.connect(Leg::Vpc, local, remote).unwrap();
+        let leg = if is_far { Leg::Tunnel } else { Leg::Vpc };
+        let connection = stage.connect(leg, local, remote).unwrap();
         let out = PacketBuffer::default();
-        let transport = Transport { stage, connection, local, remote, out, replies: Vec::new() };
-        Self { transport, tls: tls(ca, NAME), received: Vec::new(), tls_error: None, to_send: Vec::new() }
+        let transport = Transport { stage, connection, local, remote, is_far, out, replies: Vec::new() };
+        Self {
+            transport,
+            tls: tls(ca, NAME, alpn),
+            received: Vec::new(),
+            tls_error: None,
+            is_far,
+            is_dirty: true,
+            is_stalled: false,
+            is_mute: false,
+            received_total: 0,
+            peer_closed: false,
+            last_bare: None,
+            to_send: Vec::new(),
+        }
     }
 
     /// Asks for another server name in its ClientHello.
     pub fn with_server_name(&mut self, ca: &LabCa, name: &str) {
-        self.tls = tls(ca, name);
+        self.tls = tls(ca, name, b"http/1.1");
     }
 
     /// Writes plaintext.
     pub fn write(&mut self, bytes: &[u8]) {
+        self.is_dirty = true;
         self.tls.set_buffer_limit(None);
         self.tls.writer().write_all(bytes).unwrap();
+    }
+
+    /// Writes bytes past TLS.
+    pub fn write_raw(&mut self, bytes: &[u8]) {
+        self.is_dirty = true;
+        self.to_send.extend_from_slice(bytes);
+    }
+
+    /// Bytes that TCP has yet to take.
+    pub fn unsent(&self) -> usize {
+        self.to_send.len()
+    }
+
+    /// Sends FIN and goes on receiving.
+    pub fn half_close(&mut self) {
+        self.is_dirty = true;
+        self.transport.connection.close();
+    }
+
+    /// Sends RST.
+    pub fn reset(&mut self) {
+        self.is_dirty = true;
+        self.transport.connection.abort();
+    }
+
+    /// The socket's ends: this side's, the eni's.
+    pub fn sockets(&self) -> (SocketAddr, SocketAddr) {
+        (self.transport.local, self.transport.remote)
+    }
+
+    /// Signs a request's head.
+    pub fn sign(identity: &str, now: UnixTime, parts: &mut http::request::Parts, body: &[u8]) {
+        let (_, id, secret) = KEYS.iter().find(|(name, ..)| *name == identity).unwrap();
+        let principal = Arc::new(Principal::from_arn("arn:aws:iam::123456789012:user/X").unwrap());
+        let credential = Credential::new(*id, *secret, principal);
+        sign(parts, &sha256(body), &credential, "us-east-2", "lambda", now).unwrap();
     }
 
     /// Signs a request and writes it.
@@ -87,6 +153,18 @@ impl Client {
     /// Whether the connection is gone.
     pub fn is_closed(&self) -> bool {
         matches!(self.transport.connection.state(), State::Closed | State::TimeWait)
+    }
+
+    /// An acknowledgement of everything so far, as a device hands it over.
+    pub fn acknowledgement(&mut self) -> Vec<u8> {
+        self.last_bare.clone().expect("the connection has acknowledged something")
+    }
+
+    /// Takes what TCP has, whatever [`Client::is_stalled`] says.
+    pub fn take_received(&mut self) {
+        let stalled = std::mem::take(&mut self.is_stalled);
+        self.move_records();
+        (self.is_stalled, self.is_dirty) = (stalled, true);
     }
 
     /// Whether TCP's handshake is over.
@@ -101,6 +179,8 @@ impl Client {
 
     /// Ends the connection in good order.
     pub fn close(&mut self) {
+        self.is_dirty = true;
+        (self.is_stalled, self.is_mute) = (false, false);
         self.tls.send_close_notify();
         self.transport.connection.close();
     }
@@ -129,39 +209,37 @@ impl Client {
 
     /// Moves bytes and returns the packets to send, each with its virtio-net header.
     pub fn poll(&mut self, now: Moment) -> Vec<Vec<u8>> {
+        self.is_dirty = false;
         let mut packets = std::mem::take(&mut self.transport.replies);
         if self.transport.connection.is_established() {
             self.move_records();
         }
         while self.transport.stage.poll_egress(&mut self.transport.connection, now, &mut self.transport.out) {
-            packets.push(offloaded(&mut self.transport.out));
+            packets.push(self.transport.framed());
+        }
+        let bare = |packet: &&Vec<u8>| parse(&packet[10..]).is_ok_and(|view| view.meta().payload_len() == 0);
+        if let Some(packet) = packets.iter().rfind(bare) {
+            self.last_bare = Some(packet.clone());
         }
         packets
     }
 
-    /// Whether a packet from the engine is this connection's.
-    pub fn owns(&self, buffer: &[u8]) -> bool {
-        parse(&buffer[10..]).is_ok_and(|view| {
-            let tuple = view.tuple();
-            tuple.dst_socket() == self.transport.local && tuple.src_socket() == self.transport.remote
-        })
-    }
-
     pub fn receive(&mut self, buffer: &[u8], now: Moment) {
         let mut packet = buffer[10..].to_vec();
-        let Transport { stage, connection, out, replies, .. } = &mut self.transport;
+        let Transport { stage, connection, out, .. } = &mut self.transport;
         if stage.ingress(connection, &mut packet, now, out) {
-            replies.push(offloaded(out));
+            let reply = self.transport.framed();
+            self.transport.replies.push(reply);
         }
     }
 
     pub fn deadline(&mut self, now: Moment) -> Option<Moment> {
-        self.transport.stage.poll_at(&self.transport.connection, now)
+        self.transport.stage.poll_at(&mut self.transport.connection, now)
     }
 
     fn move_records(&mut self) {
         let (connection, tls) = (&mut self.transport.connection, &mut self.tls);
-        while connection.can_recv() {
+        while connection.can_recv() && !self.is_stalled {
             let mut records = Vec::new();
             connection.recv(|bytes| {
                 records.extend_from_slice(bytes);
@@ -172,21 +250,35 @@ impl Client {
                 if tls.read_tls(&mut rest).is_err() {
                     break;
                 }
-                if let Err(error) = tls.process_new_packets() {
-                    self.tls_error = Some(error);
-                    return;
+                match tls.process_new_packets() {
+                    Ok(state) => self.peer_closed |= state.peer_has_closed(),
+                    Err(error) => {
+                        self.tls_error = Some(error);
+                        return;
+                    }
                 }
                 let mut chunk = [0; 16 * 1024];
                 while let Ok(n @ 1..) = tls.reader().read(&mut chunk) {
+                    self.received_total += n;
                     self.received.extend_from_slice(&chunk[..n]);
                 }
             }
         }
-        while tls.wants_write() {
+        while tls.wants_write() && !self.is_mute {
             tls.write_tls(&mut self.to_send).unwrap();
         }
         let sent = connection.send(&self.to_send);
         self.to_send.drain(..sent);
+    }
+}
+
+impl Transport {
+    /// The packet in `out`, behind a virtio-net header: offloaded in the VPC, complete through the tunnel.
+    fn framed(&mut self) -> Vec<u8> {
+        if self.is_far {
+            return [&[0; 10], self.out.packet()].concat();
+        }
+        offloaded(&mut self.out)
     }
 }
 
@@ -200,7 +292,7 @@ fn offloaded(out: &mut PacketBuffer) -> Vec<u8> {
     buffer
 }
 
-fn tls(ca: &LabCa, name: &str) -> ClientConnection {
+fn tls(ca: &LabCa, name: &str, alpn: &[u8]) -> ClientConnection {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.certificate_pem().as_bytes()).unwrap()).unwrap();
     let clock = Arc::new(FixedTime);
@@ -209,7 +301,7 @@ fn tls(ca: &LabCa, name: &str) -> ClientConnection {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![alpn.to_vec()];
     ClientConnection::new(Arc::new(config), ServerName::try_from(name.to_owned()).unwrap()).unwrap()
 }
 
@@ -227,10 +319,7 @@ impl rustls::time_provider::TimeProvider for FixedTime {
 pub fn signed(identity: &str, now: UnixTime, request: Request<&[u8]>) -> Vec<u8> {
     let (mut parts, body) = request.into_parts();
     parts.headers.insert("host", HeaderValue::from_static(NAME));
-    let (_, id, secret) = KEYS.iter().find(|(name, ..)| *name == identity).unwrap();
-    let principal = Arc::new(Principal::from_arn("arn:aws:iam::123456789012:user/X").unwrap());
-    let credential = Credential::new(*id, *secret, principal);
-    sign(&mut parts, &sha256(body), &credential, "us-east-2", "lambda", now).unwrap();
+    Client::sign(identity, now, &mut parts, body);
     parts.headers.insert("content-length", HeaderValue::from(body.len()));
     let mut bytes = format!("{} {} HTTP/1.1\r\n", parts.method, parts.uri.path_and_query().unwrap()).into_bytes();
     for (name, value) in &parts.headers {

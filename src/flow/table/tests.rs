@@ -54,6 +54,16 @@ fn close(table: &mut Table, port: u16, id: FlowId, now: Moment) {
     assert_eq!(table.observe(id, Direction::Original, &tcp(port, ACK, 101, 501), now), Observed::Closed);
 }
 
+#[test]
+fn an_idle_time_out_shorter_than_the_handshakes_is_kept() {
+    let timeouts = FlowTimeouts { tcp: Duration::from_secs(1), ..FlowTimeouts::default() };
+    let mut table = Table::new(FlowLimits { flows: 4, half_open: 4 }, timeouts, SEED);
+    let id = establish(&mut table, 1000, secs(1));
+    assert_eq!(expire(&mut table, secs(3)), [(EndCause::Idle, None)]);
+    let late = table.observe(id, Direction::Original, &tcp(1000, ACK, 100, 500), secs(3));
+    assert_eq!(late, Observed::Late(Reason::FlowIdleExpired));
+}
+
 fn expire(table: &mut Table, now: Moment) -> Vec<(EndCause, Option<u32>)> {
     let mut budget = u32::MAX;
     std::iter::from_fn(|| table.poll_expired(now, &mut budget)).map(|ended| (ended.cause, ended.user)).collect()

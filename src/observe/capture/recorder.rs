@@ -1,13 +1,17 @@
 //! The capture's thread: packets of several interfaces, oldest first, each after the secrets that it may need.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use smallvec::SmallVec;
 
 use super::SharedCounts;
 use crate::edge::packet_socket::{LinkLayer, PacketSocket, RECEIVE_BUFFER, Received, Way};
@@ -15,22 +19,34 @@ use crate::observe::pcapng::{Direction, LinkType, PcapngWriter};
 use crate::packet::{self, GsoType, Segmenter, VirtioHeader};
 use crate::time::UnixTime;
 
-/// Packets that are still written after the end was asked for: what the sockets may have held then.
-const LAST_PACKETS: usize = 16_384;
+/// How long a packet is kept back before it is written, so that a secret which is known only after it can still stand
+/// before it: TLS 1.2 has its keys only once the client's last flight has arrived, and that is encrypted with them already.
+const HOLD: Duration = Duration::from_millis(250);
+/// Most bytes kept back; above half of it the oldest are written at once.
+const HELD_LIMIT: usize = 64 << 20;
+/// Packets read from one interface before the others have their turn.
+const READ_TURN: usize = 64;
 /// Most bytes of secrets in one block.
 const SECRETS_BLOCK: usize = 64 * 1024;
 
 type Out = PcapngWriter<BufWriter<File>>;
 
-/// One interface, and its oldest packet that is not written yet.
+/// A packet that is not written yet.
+#[derive(Debug)]
+struct Held {
+    packet: Received,
+    bytes: Box<[u8]>,
+    read_at: Instant,
+}
+
+/// One interface, and its packets that are not written yet.
 #[derive(Debug)]
 pub(super) struct Source {
     name: String,
     socket: PacketSocket,
     /// Its number in the file.
     number: u32,
-    buffer: Box<[u8]>,
-    pending: Option<Received>,
+    held: VecDeque<Held>,
     seen: u64,
     lost: u64,
 }
@@ -43,37 +59,43 @@ impl Source {
             LinkLayer::Ethernet => LinkType::Ethernet,
         };
         let number = out.interface(name, link)?;
-        let buffer = vec![0; RECEIVE_BUFFER].into_boxed_slice();
-        Ok(Self { name: name.to_owned(), socket, number, buffer, pending: None, seen: 0, lost: 0 })
+        Ok(Self { name: name.to_owned(), socket, number, held: VecDeque::new(), seen: 0, lost: 0 })
     }
 
-    fn fill(&mut self) {
-        if self.pending.is_none() {
-            self.pending = self.socket.recv(&mut self.buffer).unwrap_or_else(|error| {
-                // It is down, or one packet is lost; the others go on.
-                tracing::warn!(%error, interface = self.name, "the capture cannot read an interface");
-                None
-            });
-        }
-    }
-
-    /// Writes the pending packet, and says when it passed.
-    fn record(&mut self, out: &mut Out, scratch: &mut [u8]) -> io::Result<Option<UnixTime>> {
-        let Some(packet) = self.pending.take() else { return Ok(None) };
-        let direction = self.direction(packet.way);
-        let bytes = &self.buffer[..packet.len];
-        let link_len = self.socket.link_layer().header_len();
-        match datagrams(bytes, link_len, packet.offload) {
-            Some((link, mut datagrams)) => {
-                scratch[..link_len].copy_from_slice(link);
-                while let Ok(Some(len)) = datagrams.emit_next(&mut scratch[link_len..]) {
-                    let datagram = &scratch[..link_len + len];
-                    out.packet(self.number, packet.at, direction, datagram, datagram.len())?;
+    /// Reads a turn's packets; returns their bytes.
+    fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let mut read = 0;
+        for _ in 0..READ_TURN {
+            match self.socket.recv(buffer) {
+                Ok(Some(packet)) => {
+                    read += packet.len;
+                    self.held.push_back(Held { packet, bytes: buffer[..packet.len].into(), read_at: Instant::now() });
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    // It is down, or one packet is lost; the others go on.
+                    tracing::warn!(%error, interface = self.name, "the capture cannot read an interface");
+                    break;
                 }
             }
-            None => out.packet(self.number, packet.at, direction, bytes, packet.wire_len)?,
         }
-        Ok(Some(packet.at))
+        read
+    }
+
+    /// Writes a packet.
+    fn record(&self, held: &Held, out: &mut Out, scratch: &mut [u8]) -> io::Result<()> {
+        let Held { packet, bytes, .. } = held;
+        let direction = self.direction(packet.way);
+        let link_len = self.socket.link_layer().header_len();
+        let Some((link, mut datagrams)) = datagrams(bytes, link_len, packet.offload) else {
+            return out.packet(self.number, packet.at, direction, bytes, packet.wire_len);
+        };
+        scratch[..link_len].copy_from_slice(link);
+        while let Ok(Some(len)) = datagrams.emit_next(&mut scratch[link_len..]) {
+            let datagram = &scratch[..link_len + len];
+            out.packet(self.number, packet.at, direction, datagram, datagram.len())?;
+        }
+        Ok(())
     }
 
     /// The endpoint's view: it sits behind its TUN devices, and before every other one.
@@ -111,9 +133,10 @@ pub(super) struct Recorder {
     secrets: Receiver<String>,
     counts: Arc<SharedCounts>,
     stop: Arc<OwnedFd>,
+    held_bytes: usize,
     last: UnixTime,
     lines: String,
-    scratch: Box<[u8]>,
+    buffer: Box<[u8]>,
 }
 
 impl Recorder {
@@ -124,43 +147,89 @@ impl Recorder {
         counts: Arc<SharedCounts>,
         stop: Arc<OwnedFd>,
     ) -> Self {
-        let (last, scratch) = (UnixTime::from_nanos(0), vec![0; RECEIVE_BUFFER].into_boxed_slice());
-        Self { out, sources, secrets, counts, stop, last, lines: String::new(), scratch }
+        let (last, buffer) = (UnixTime::from_nanos(0), vec![0; RECEIVE_BUFFER].into_boxed_slice());
+        Self { out, sources, secrets, counts, stop, held_bytes: 0, last, lines: String::new(), buffer }
     }
 
-    /// Records until the end is asked for.
+    /// Records until the end is asked for, then what came before, then the statistics.
     pub(super) fn run(mut self) -> io::Result<()> {
         loop {
-            // Whoever keeps this busy must still be able to end it.
-            let mut stopping = false;
-            for _ in 0..LAST_PACKETS {
-                if !self.record_oldest()? {
-                    stopping = self.pause()?;
-                    break;
-                }
-            }
-            if stopping || self.stop_asked()? {
-                return self.finish();
-            }
+            let read = self.read();
+            let next = self.record_due()?;
             self.count_losses();
+            let wait = if read {
+                Some(Duration::ZERO)
+            } else {
+                // A pause: what was written may be read.
+                self.out.flush()?;
+                next
+            };
+            if self.wait(wait)? {
+                break;
+            }
         }
+        // What the sockets hold, but not what goes on coming.
+        for _ in 0..HELD_LIMIT / RECEIVE_BUFFER {
+            if !self.read() {
+                break;
+            }
+            self.record_over(0)?;
+        }
+        self.record_over(0)?;
+        self.record_secrets()?;
+        self.count_losses();
+        for source in &self.sources {
+            self.out.statistics(source.number, self.last, source.seen, source.lost)?;
+        }
+        self.out.flush()
     }
 
-    /// Writes the oldest packet there is; false when there is none.
-    fn record_oldest(&mut self) -> io::Result<bool> {
-        for source in &mut self.sources {
-            source.fill();
+    /// Reads every interface once; returns whether there was anything.
+    fn read(&mut self) -> bool {
+        let read: usize = self.sources.iter_mut().map(|source| source.read(&mut self.buffer)).sum();
+        self.held_bytes += read;
+        read > 0
+    }
+
+    /// Writes what was kept back long enough, or takes too much room; returns when the next packet is due.
+    fn record_due(&mut self) -> io::Result<Option<Duration>> {
+        self.record_over(HELD_LIMIT / 2)?;
+        while let Some(index) = self.oldest() {
+            let waited = self.sources[index].held.front().map_or(HOLD, |held| held.read_at.elapsed());
+            if waited < HOLD {
+                return Ok(Some(HOLD - waited));
+            }
+            self.record(index)?;
         }
-        let waiting = self.sources.iter().enumerate();
-        let oldest = waiting.filter_map(|(index, source)| Some((source.pending?.at.nanos(), index))).min();
-        let Some((_, index)) = oldest else { return Ok(false) };
-        // After the packet was received and before it is written: its secrets are there by now.
+        Ok(None)
+    }
+
+    /// Writes the oldest packets until no more than `limit` bytes are kept back.
+    fn record_over(&mut self, limit: usize) -> io::Result<()> {
+        while self.held_bytes > limit
+            && let Some(index) = self.oldest()
+        {
+            self.record(index)?;
+        }
+        Ok(())
+    }
+
+    /// The interface with the oldest packet.
+    fn oldest(&self) -> Option<usize> {
+        let fronts = self.sources.iter().enumerate();
+        let fronts = fronts.filter_map(|(index, source)| Some((source.held.front()?.packet.at.nanos(), index)));
+        fronts.min().map(|(_, index)| index)
+    }
+
+    /// Writes an interface's oldest packet, behind all secrets that are known.
+    fn record(&mut self, index: usize) -> io::Result<()> {
         self.record_secrets()?;
-        if let Some(at) = self.sources[index].record(&mut self.out, &mut self.scratch)? {
-            self.last = self.last.max(at);
-            self.counts.packets.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(true)
+        let Some(held) = self.sources[index].held.pop_front() else { return Ok(()) };
+        self.held_bytes -= held.bytes.len();
+        self.last = self.last.max(held.packet.at);
+        self.sources[index].record(&held, &mut self.out, &mut self.buffer)?;
+        self.counts.packets.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     fn record_secrets(&mut self) -> io::Result<()> {
@@ -173,9 +242,7 @@ impl Recorder {
                 self.lines.push_str(&line);
                 number += 1;
             }
-            if !self.lines.is_empty() {
-                self.out.tls_secrets(&self.lines)?;
-            }
+            self.out.tls_secrets(&self.lines)?;
         }
         if number > 0 {
             self.counts.secrets.fetch_add(number, Ordering::Relaxed);
@@ -183,24 +250,16 @@ impl Recorder {
         Ok(())
     }
 
-    /// Everything is written: lets it be read, and waits for more. Returns whether the end was asked for.
-    fn pause(&mut self) -> io::Result<bool> {
-        self.record_secrets()?;
-        self.count_losses();
-        self.out.flush()?;
+    /// Waits for packets, at most this long; returns whether the end was asked for.
+    fn wait(&self, limit: Option<Duration>) -> io::Result<bool> {
         let sockets = self.sources.iter().map(|source| source.socket.as_fd());
         let fds = sockets.chain([self.stop.as_fd()]);
-        let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-        match poll(&mut fds, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(fds.last().is_some_and(|stop| !stop.revents().is_empty())),
+        let mut fds: SmallVec<[PollFd<'_>; 8]> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let limit = limit.map(|limit| Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos().into() });
+        match poll(&mut fds, limit.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(fds.last().is_some_and(|stop| !stop.revents().is_empty())),
             Err(errno) => Err(errno.into()),
         }
-    }
-
-    fn stop_asked(&self) -> io::Result<bool> {
-        let mut fds = [PollFd::new(&*self.stop, PollFlags::IN)];
-        let ready = poll(&mut fds, Some(&rustix::event::Timespec::default()))?;
-        Ok(ready > 0)
     }
 
     fn count_losses(&mut self) {
@@ -212,19 +271,6 @@ impl Recorder {
             }
         }
     }
-
-    /// What came before the end was asked for, then the statistics.
-    fn finish(mut self) -> io::Result<()> {
-        for _ in 0..LAST_PACKETS {
-            if !self.record_oldest()? {
-                break;
-            }
-        }
-        self.record_secrets()?;
-        self.count_losses();
-        for source in &self.sources {
-            self.out.statistics(source.number, self.last, source.seen, source.lost)?;
-        }
-        self.out.flush()
-    }
 }
+
+const _: () = assert!(HOLD.as_secs() == 0, "`wait` takes less than a second");

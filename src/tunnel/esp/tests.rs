@@ -98,6 +98,17 @@ fn sequence_numbers_start_at_one_and_no_iv_repeats() {
 }
 
 #[test]
+fn a_second_life_of_the_same_keys_repeats_no_nonce_and_is_opened_all_the_same() {
+    let packet = inner(4, 28);
+    let frames = [1, 2].map(|life| sealed(&mut OutboundSa::new(&keys()).in_life(life), &packet));
+    assert_eq!(frames[0][..8], frames[1][..8], "both begin with number 1");
+    assert!(frames[0][8..16] != frames[1][8..16] && frames[0][16..] != frames[1][16..]);
+    for mut frame in frames {
+        assert_eq!(InboundSa::new(&keys(), 1024).open(&mut frame).unwrap(), packet);
+    }
+}
+
+#[test]
 fn the_clear_text_does_not_show_in_the_frame() {
     let (mut outbound, _) = pair();
     let packet = inner(4, 1400);

@@ -47,7 +47,7 @@ fn each_property_alone_makes_a_path_opaque() {
 
 #[test]
 fn the_bit_rate_is_exact() {
-    // 1.25 Gbit/s (facts 7.1) in packets of 1500 bytes: one every 9600 ns.
+    // 1.25 Gbit/s (Site-to-Site VPN user guide) in packets of 1500 bytes: one every 9600 ns.
     let direction = PathDirection { rate_bps: Some(1_250_000_000), queue_bytes: 1 << 20, ..PathDirection::default() };
     assert_eq!(packets_in_a_second(&mut emulator(direction), 1500), 104_166);
     // A rate that no nanosecond divides: 3 bit/s less than a prime, in odd sizes.

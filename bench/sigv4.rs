@@ -1,0 +1,71 @@
+//! From a signed request's head to its principal.
+
+mod allocations;
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use http::request::Parts;
+use vpce::sigv4::{Credential, Keyring, Principal, RequestHead, Signer, Verifier, sha256};
+use vpce::time::UnixTime;
+
+const NOW: UnixTime = UnixTime::from_secs(1_795_448_280);
+const BODY: [u8; 200] = [b'x'; 200];
+
+/// An Invoke as boto3 sends it, signed, and who may sign.
+fn request() -> (Parts, Keyring) {
+    let admin = Arc::new(Principal::from_arn("arn:aws:iam::123456789012:user/Admin").expect("an ARN"));
+    let credential = Credential::new("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", admin);
+    let request = http::Request::post("/2015-03-31/functions/hello/invocations")
+        .header("host", "lambda.us-east-2.amazonaws.com")
+        .header("accept-encoding", "identity")
+        .header("x-amz-invocation-type", "RequestResponse")
+        .header("x-amz-log-type", "Tail")
+        .header("user-agent", "Boto3/1.44.5 md/Botocore#1.44.5 ua/2.1 os/linux#6.12 lang/python#3.13")
+        .header("content-length", BODY.len())
+        .header("amz-sdk-invocation-id", "ef8a75d9-6e26-4e65-b4e1-46eceb4e9ad3")
+        .header("amz-sdk-request", "attempt=1")
+        .body(())
+        .expect("a request");
+    let (mut parts, ()) = request.into_parts();
+    let mut signer = Signer::new(credential.clone(), "us-east-2", "lambda");
+    signer.sign(&mut parts, &sha256(&BODY), NOW).expect("signed");
+    (parts, Keyring::new([credential]).expect("one key"))
+}
+
+fn verify(verifier: &mut Verifier, parts: &Parts, keyring: &Keyring, body: &[u8; 32]) -> Arc<Principal> {
+    let head = RequestHead::from_parts(black_box(parts));
+    verifier.begin(&head, keyring, NOW).and_then(|pending| pending.finish(body)).expect("a good signature")
+}
+
+fn verification(c: &mut Criterion) {
+    let (parts, keyring) = request();
+    let body = sha256(&BODY);
+    let mut group = c.benchmark_group("sigv4/verify");
+    group.throughput(Throughput::Elements(1));
+    let mut verifier = Verifier::new("us-east-2", "lambda");
+    group.bench_function("cached_key", |b| b.iter(|| verify(&mut verifier, &parts, &keyring, &body)));
+    let fresh = || Verifier::new("us-east-2", "lambda");
+    group.bench_function("cold_key", |b| {
+        b.iter_batched_ref(fresh, |verifier| verify(verifier, &parts, &keyring, &body), BatchSize::SmallInput);
+    });
+    group.bench_function("cached_key_and_200_byte_body", |b| {
+        b.iter(|| verify(&mut verifier, &parts, &keyring, &sha256(black_box(&BODY))));
+    });
+    group.finish();
+    allocations::report("sigv4/verify/cached_key", || (), |()| verify(&mut verifier, &parts, &keyring, &body));
+    allocations::report("sigv4/verify/cold_key", fresh, |verifier| verify(verifier, &parts, &keyring, &body));
+}
+
+fn body_hash(c: &mut Criterion) {
+    let mut group = c.benchmark_group("sigv4/body_hash");
+    for (name, len) in [("200", 200), ("6MB", 6 << 20)] {
+        let body = vec![b'x'; len];
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(name, |b| b.iter(|| sha256(black_box(&body))));
+    }
+}
+
+criterion_group!(benches, verification, body_hash);
+criterion_main!(benches);

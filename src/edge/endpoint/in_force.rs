@@ -1,0 +1,99 @@
+//! The configuration in force, and how another one takes its place.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::PATIENCE;
+use crate::config::Topology;
+use crate::edge::Fault;
+use crate::edge::clock::Clock;
+use crate::edge::hot_loop::WorkerHandle;
+use crate::engine::Snapshot;
+use crate::sigv4::Keyring;
+
+/// Makes a topology out of a `reload` request, given the origin of the one in force and that one itself.
+pub type Reload = Box<dyn Fn(&Value, &str, &Topology) -> Result<Reloaded, Fault> + Send>;
+
+/// A topology that may take the place of the one in force.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// The topology.
+    pub topology: Topology,
+    /// Its built-in name, or the absolute path of its file.
+    pub origin: String,
+    /// What it changes, for the answer.
+    pub changes: Value,
+}
+
+/// What snapshots are made with.
+#[derive(Debug)]
+pub(super) struct Maker {
+    pub(super) keyring: Keyring,
+    pub(super) lenient: bool,
+    pub(super) clock: Clock,
+}
+
+impl Maker {
+    pub(super) fn make(&self, epoch: u64, topology: &Arc<Topology>) -> Result<Arc<Snapshot>, Fault> {
+        let code = |function: usize| crate::onprem::code::summary(&topology.functions[function].code);
+        let now = self.clock.now().unix;
+        Snapshot::new(epoch, Arc::clone(topology), self.keyring.clone(), self.lenient, now, code).map(Arc::new).map_err(
+            |faults| {
+                let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                Fault::new(format!("a policy is not valid\n{}", all.join("\n")))
+                    .remedy("mend the policy; AWS would refuse it, too")
+            },
+        )
+    }
+}
+
+/// The configuration that all workers have.
+pub(super) struct InForce {
+    pub(super) snapshot: Arc<Snapshot>,
+    /// Where its topology came from.
+    pub(super) origin: String,
+    pub(super) maker: Maker,
+    pub(super) reload: Reload,
+}
+
+impl InForce {
+    /// Puts the topology that a request names in force. On any fault the old one stays.
+    pub(super) fn reload(&mut self, request: &Value, workers: &[WorkerHandle]) -> Result<Value, Fault> {
+        let Reloaded { topology, origin, changes } = (self.reload)(request, &self.origin, &self.snapshot.topology)?;
+        let next = self.maker.make(self.snapshot.epoch + 1, &Arc::new(topology))?;
+        if let Err(fault) = apply(workers, &next) {
+            self.take_back(workers)?;
+            return Err(fault);
+        }
+        (self.snapshot, self.origin) = (next, origin);
+        Ok(json!({ "epoch": self.snapshot.epoch, "topology": self.origin, "changes": changes }))
+    }
+
+    /// Gives every worker the old configuration once more, under an epoch that none has seen: some may have taken the new
+    /// one, and a slow one will yet, before it takes this.
+    fn take_back(&mut self, workers: &[WorkerHandle]) -> Result<(), Fault> {
+        self.snapshot = self.maker.make(self.snapshot.epoch + 2, &self.snapshot.topology)?;
+        for worker in workers {
+            let snapshot = Arc::clone(&self.snapshot);
+            if !worker.run(move |engine, _| engine.update(&snapshot)) {
+                // It runs under rules that are not in force, and does not listen.
+                tracing::error!("a worker does not take its configuration back");
+                std::process::abort();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts a snapshot in force on every worker before anybody is told that it is.
+fn apply(workers: &[WorkerHandle], snapshot: &Arc<Snapshot>) -> Result<(), Fault> {
+    for worker in workers {
+        let snapshot = Arc::clone(snapshot);
+        worker.ask(PATIENCE, move |engine, _| engine.update(&snapshot)).ok_or_else(|| {
+            Fault::new("a worker did not take the new configuration in time; the old one stays in force")
+                .remedy("try again")
+        })?;
+    }
+    Ok(())
+}
