@@ -304,7 +304,8 @@ fn boto3_reads_a_response_stream(mode: Tun) {
 fn boto3_reads_what_there_is(mode: Tun) {
     let outcomes = lab(mode).client("app", "read_only.py", &[]);
     let mut differences = Differences::default();
-    let configuration = |case: &str| outcomes[case]["result"].get("Configuration").unwrap_or(&outcomes[case]["result"]);
+    let configuration =
+        |case: &str| outcomes[case]["result"].get("Configuration").unwrap_or_else(|| &outcomes[case]["result"]);
     for (case, name, version, qualified) in [
         ("get_function", "hello", "$LATEST", "hello"),
         ("get_function_arn", "my-function", "$LATEST", "my-function"),
