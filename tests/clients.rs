@@ -138,7 +138,7 @@ fn the_aws_cli_invokes_and_reads(mode: Tun) {
     let account = aws(lab, "Admin", &["lambda", "get-account-settings"]).json();
     assert_eq!(account["AccountUsage"]["FunctionCount"], 10);
 
-    let refused = aws(lab, "MyUser", &["lambda", "invoke", "--function-name", "hello", "/dev/null"]);
+    let refused = aws(lab, "MyUser", &["lambda", "invoke", "--function-name", &arn("hello"), "/dev/null"]);
     assert_ne!(refused.code, 0);
     let text = "An error occurred (AccessDeniedException) when calling the Invoke operation: User: \
                 arn:aws:iam::123412341234:user/MyUser is not authorized to perform: lambda:InvokeFunction on resource: \
@@ -304,7 +304,8 @@ fn boto3_reads_a_response_stream(mode: Tun) {
 fn boto3_reads_what_there_is(mode: Tun) {
     let outcomes = lab(mode).client("app", "read_only.py", &[]);
     let mut differences = Differences::default();
-    let configuration = |case: &str| outcomes[case]["result"].get("Configuration").unwrap_or(&outcomes[case]["result"]);
+    let configuration =
+        |case: &str| outcomes[case]["result"].get("Configuration").unwrap_or_else(|| &outcomes[case]["result"]);
     for (case, name, version, qualified) in [
         ("get_function", "hello", "$LATEST", "hello"),
         ("get_function_arn", "my-function", "$LATEST", "my-function"),
@@ -515,12 +516,6 @@ fn every_error_is_awss_byte_for_byte(mode: Tun) {
     differences.judge();
 }
 
-/// One invocation by boto3.
-fn invoke(lab: &Lab, identity: &str, function: &str, payload: &Value) -> Value {
-    let parameters = json!({ "FunctionName": function, "Payload": payload.to_string() }).to_string();
-    lab.client_as(identity, "app", "call.py", &["invoke", &parameters])["invoke"].clone()
-}
-
 fn function_errors_are_http_200_with_awss_bodies(mode: Tun) {
     let lab = lab(mode);
     let expected = [
@@ -545,36 +540,30 @@ fn function_errors_are_http_200_with_awss_bodies(mode: Tun) {
             r#"{"errorMessage":"Response payload size exceeded maximum allowed payload size (6291556 bytes).","errorType":"Function.ResponseSizeTooLarge"}"#,
         ),
     ];
+    let quiet = [("returns-nothing", json!({})), ("no-handler", json!({}))];
+    let all: Vec<(&str, Value)> =
+        expected.iter().map(|(function, event, _)| (*function, event.clone())).chain(quiet).collect();
+    let outcomes = lab.invoke_all("Admin", &all);
     let mut differences = Differences::default();
-    for (function, event, body) in expected {
-        let outcome = invoke(lab, "Admin", function, &event);
+    for ((function, _, body), outcome) in expected.iter().zip(&outcomes) {
+        let headers = &outcome["headers"];
         differences.compare(function, "status", &outcome["status"], &json!(200));
-        differences.compare(
-            function,
-            "X-Amz-Function-Error",
-            &outcome["headers"]["x-amz-function-error"],
-            &json!("Unhandled"),
-        );
-        let id = outcome["headers"]["x-amzn-requestid"].as_str().unwrap_or_default();
+        differences.compare(function, "X-Amz-Function-Error", &headers["x-amz-function-error"], &json!("Unhandled"));
+        let id = headers["x-amzn-requestid"].as_str().unwrap_or_default();
         differences.compare(function, "body", &outcome["result"]["payload"], &json!(body.replace("{ID}", id)));
     }
-    let nothing = invoke(lab, "Admin", "returns-nothing", &json!({}));
+    let [.., nothing, missing] = &outcomes[..] else { unreachable!("as many outcomes as calls") };
     differences.compare("returns-nothing", "body", &nothing["result"]["payload"], &json!("null"));
     differences.compare("returns-nothing", "error", &nothing["result"]["function_error"], &Value::Null);
-    let missing = invoke(lab, "Admin", "no-handler", &json!({}));
     differences.compare("no-handler", "error", &missing["result"]["function_error"], &json!("Unhandled"));
     let said = missing["result"]["payload"].as_str().unwrap_or_default();
-    differences.compare(
-        "no-handler",
-        "says what is missing",
-        &json!(said.contains("Runtime.HandlerNotFound")),
-        &json!(true),
-    );
+    let names_it = said.contains("Runtime.HandlerNotFound");
+    differences.compare("no-handler", "says what is missing", &json!(names_it), &json!(true));
     differences.judge();
 }
 
 fn a_throttled_function_answers_429(mode: Tun) {
-    let outcome = invoke(lab(mode), "Admin", "throttled", &json!({}));
+    let outcome = lab(mode).invoke("throttled", json!({}));
     assert_eq!((&outcome["status"], &outcome["code"]), (&json!(429), &json!("TooManyRequestsException")), "{outcome}");
     let body =
         r#"{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}"#;
@@ -592,29 +581,32 @@ fn denial(user: &str, function: &str, reason: &str) -> String {
 fn the_policy_that_decides_is_named(mode: Tun) {
     let lab = lab(mode);
     let before = lab.count("endpoint", "RESOURCE_POLICY_DENY");
-    let outcome = invoke(lab, "MyUser", "hello", &json!({}));
-    assert_eq!(outcome["status"], 403);
+    let (hello, version_1) = (arn("hello"), arn("my-function:1"));
+    let calls = [(hello.as_str(), json!({})), (&version_1, json!({})), ("hello", json!({}))];
+    let outcomes = lab.invoke_all("MyUser", &calls);
     let reason = "no resource-based policy allows the lambda:InvokeFunction action";
-    assert_eq!(outcome["body"], denial("123412341234:user/MyUser", "hello", reason));
+    assert_eq!(outcomes[0]["status"], 403);
+    assert_eq!(outcomes[0]["body"], denial("123412341234:user/MyUser", "hello", reason));
     assert!(lab.count("endpoint", "RESOURCE_POLICY_DENY") > before);
-    assert_eq!(
-        invoke(lab, "MyUser", "my-function:1", &json!({}))["status"],
-        200,
-        "its resource policy lets the account in"
-    );
+    assert_eq!(outcomes[1]["status"], 200, "its resource policy lets the account in: {}", outcomes[1]);
+    // A bare name means a function of the caller's own account, and MyUser is of another.
+    let body = r#"{"Message":"Function not found: arn:aws:lambda:us-east-2:123412341234:function:hello:$LATEST","Type":"User"}"#;
+    assert_eq!((&outcomes[2]["status"], &outcomes[2]["body"]), (&json!(404), &json!(body)));
 }
 
 fn the_blogs_policy_lets_my_user_invoke_version_1_and_nobody_else(mode: Tun) {
     let lab = Lab::builtin("blog", mode);
-    assert_eq!(invoke(&lab, "MyUser", "my-function:1", &json!({}))["status"], 200);
+    let event = json!({});
+    let names = ["my-function:1", "hello", "my-function"].map(arn);
+    let mut outcomes = lab.invoke_all("MyUser", &names.each_ref().map(|name| (name.as_str(), event.clone())));
+    assert_eq!(outcomes.remove(0)["status"], 200);
+    outcomes.extend(lab.invoke_all("Admin", &[("my-function:1", event)]));
     let reason = "no VPC endpoint policy allows the lambda:InvokeFunction action";
+    let (my_user, admin) = ("123412341234:user/MyUser", "123456789012:user/Admin");
     let mut differences = Differences::default();
-    for (identity, user, function) in [
-        ("MyUser", "123412341234:user/MyUser", "hello"),
-        ("MyUser", "123412341234:user/MyUser", "my-function"),
-        ("Admin", "123456789012:user/Admin", "my-function:1"),
-    ] {
-        let outcome = invoke(&lab, identity, function, &json!({}));
+    for ((user, function), outcome) in
+        [(my_user, "hello"), (my_user, "my-function"), (admin, "my-function:1")].into_iter().zip(outcomes)
+    {
         differences.compare(function, "status", &outcome["status"], &json!(403));
         differences.compare(function, "body", &outcome["body"], &json!(denial(user, function, reason)));
     }
@@ -779,12 +771,12 @@ fn an_event_invocation_is_queued_and_tried(mode: Tun) {
         let rows = lab.access_log();
         rows.into_iter().find(|row| row["request_id"] == id && !row["event_outcome"].is_null())
     };
-    for (function, error) in [("hello", false), ("fails", true)] {
-        let queued = lab.count("endpoint", "EVENT_QUEUED");
-        let parameters = json!({ "FunctionName": function, "InvocationType": "Event", "Payload": "{}" }).to_string();
-        let outcome = lab.client("app", "call.py", &["invoke", &parameters])["invoke"].clone();
+    let queued = lab.count("endpoint", "EVENT_QUEUED");
+    let call = |function: &str| json!({ "FunctionName": function, "InvocationType": "Event" }).to_string();
+    let outcomes = lab.client("app", "call.py", &["invoke", &call("hello"), "invoke", &call("fails")]);
+    assert!(lab.count("endpoint", "EVENT_QUEUED") >= queued + 2);
+    for (outcome, error) in [(&outcomes[0], false), (&outcomes[1], true)] {
         assert_eq!((&outcome["status"], &outcome["result"]["payload"]), (&json!(202), &json!("")));
-        assert!(lab.count("endpoint", "EVENT_QUEUED") > queued);
         let id = outcome["headers"]["x-amzn-requestid"].as_str().unwrap().to_owned();
         let row = wait_for("the queued invocation was tried", 10, || tried(&id));
         assert_eq!(row["function_error"], error, "{row}");
@@ -793,7 +785,7 @@ fn an_event_invocation_is_queued_and_tried(mode: Tun) {
 
 fn each_request_has_one_access_line(mode: Tun) {
     let lab = lab(mode);
-    let outcome = invoke(lab, "MyUser", "my-function:1", &json!({ "name": "access" }));
+    let outcome = lab.invoke_all("MyUser", &[(&arn("my-function:1"), json!({ "name": "access" }))]).remove(0);
     let id = outcome["headers"]["x-amzn-requestid"].as_str().unwrap();
     let rows = wait_for("the access line is written", 5, || {
         let rows: Vec<Value> = lab.access_log().into_iter().filter(|row| row["request_id"] == id).collect();

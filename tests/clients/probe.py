@@ -4,7 +4,7 @@
     probe.py syn ADDRESS PORT [MSS [LENGTH [DF]]]  what a hand-made SYN is answered, from options up to a packet of LENGTH
     probe.py ping ADDRESS                          what ICMP comes back after three echo requests
     probe.py udp ADDRESS PORT LENGTH               what comes back after a datagram in an IP packet of LENGTH bytes
-    probe.py dns SERVER NAME TYPE [TIMES]          answers of a resolver, asked over UDP
+    probe.py dns SERVER [NAME TYPE]…               answers of a resolver, asked over UDP one after the other
     probe.py addresses NAME                        what the host's own resolver makes of a name
     probe.py idle ADDRESS PORT SECONDS             how a connection fares that was silent for so long
     probe.py hold ADDRESS PORT FILE                the same, silent until FILE, which it makes, is gone
@@ -89,16 +89,18 @@ LINK_ICMP6 = {130, 131, 132, 133, 134, 135, 136, 143}
 
 
 def read_icmp(listener, address):
-    """[type, code] of what arrived. An echo request that we see is our own."""
+    """[type, code] of what arrived. Echo requests are our own, and answers to others are theirs."""
     found = []
     while True:
         try:
-            octets, _ = listener.recvfrom(65_535)
+            octets, peer = listener.recvfrom(65_535)
         except BlockingIOError:
             return found
         at = 0 if ":" in address else (octets[0] & 15) * 4
         kind, code = octets[at], octets[at + 1]
         if ":" in address and (kind in LINK_ICMP6 or kind == 128):
+            continue
+        if kind == (129 if ":" in address else 0) and peer[0] != address:
             continue
         found.append([kind, code])
 
@@ -232,9 +234,8 @@ def ask(server, name, kind):
     return {"code": CODES.get(flags & 15, flags & 15), "answers": found, "ttls": ttls}
 
 
-def dns(server, name, kind, times="1"):
-    answers = [ask(server, name, kind) for _ in range(int(times))]
-    return answers[0] if times == "1" else {"asked": answers}
+def dns(server, *questions):
+    return {"answers": [ask(server, name, kind) for name, kind in zip(questions[::2], questions[1::2])]}
 
 
 def addresses(name):

@@ -3,10 +3,10 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![expect(
     clippy::disallowed_methods,
-    clippy::disallowed_types,
     clippy::unwrap_used,
-    reason = "tests own a clock, files and an environment, and fail loudly"
+    reason = "tests own a clock and an environment, and fail loudly"
 )]
+#![expect(clippy::explicit_write, reason = "libtest hides what eprintln! says of a test that passes")]
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -261,11 +261,39 @@ impl Lab {
         Ran::from(command.arg(script).args(arguments).output().unwrap()).json()
     }
 
+    /// Runs several of them at the same time: most of what they do is wait.
+    pub fn probes(&self, host: &str, all: &[&[&str]]) -> Vec<Value> {
+        let started: Vec<Child> = all.iter().map(|arguments| self.start_probe(host, arguments)).collect();
+        started.into_iter().map(|child| Ran::from(child.wait_with_output().unwrap()).json()).collect()
+    }
+
     /// Starts a subcommand of probe.py; what it prints can be collected.
     pub fn start_probe(&self, host: &str, arguments: &[&str]) -> Child {
         let script = Path::new(SCRIPTS).join("probe.py");
         let mut command = self.command("Admin", host, "python3");
-        command.arg(script).args(arguments).stdout(Stdio::piped()).spawn().unwrap()
+        command.arg(script).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// What a resolver answers to questions, each a name and a type.
+    pub fn dns(&self, host: &str, server: &str, questions: &[(&str, &str)]) -> Vec<Value> {
+        let words = questions.iter().flat_map(|(name, kind)| [*name, *kind]);
+        let arguments: Vec<&str> = ["dns", server].into_iter().chain(words).collect();
+        self.probe(host, &arguments)["answers"].as_array().unwrap().clone()
+    }
+
+    /// Invocations by boto3, one after the other: functions and their events.
+    pub fn invoke_all(&self, identity: &str, all: &[(&str, Value)]) -> Vec<Value> {
+        let calls: Vec<String> = all
+            .iter()
+            .map(|(function, event)| json!({ "FunctionName": function, "Payload": event.to_string() }).to_string())
+            .collect();
+        let words: Vec<&str> = calls.iter().flat_map(|call| ["invoke", call.as_str()]).collect();
+        self.client_as(identity, "app", "call.py", &words).as_array().unwrap().clone()
+    }
+
+    /// One invocation by boto3, as Admin.
+    pub fn invoke(&self, function: &str, event: Value) -> Value {
+        self.invoke_all("Admin", &[(function, event)]).remove(0)
     }
 
     /// Runs curl; `arguments` come after those that make it quiet and bounded.

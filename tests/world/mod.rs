@@ -4,7 +4,7 @@
 //! doubled and swapped, by a seeded generator.
 
 #![allow(dead_code, unused_imports, reason = "each test file uses its part of the world")]
-#![allow(clippy::unwrap_used, reason = "the world is part of tests, also where a benchmark borrows it")]
+#![expect(clippy::unwrap_used, reason = "a world that does not work fails loudly")]
 
 mod client;
 pub mod far_side;
