@@ -112,15 +112,16 @@ fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
     for close in ["keep-alive", "close"] {
         let mut world = World::quickstart();
         let client = world.connected(APP, 50_000);
-        let sent = payload(1_500_000);
+        // More than all buffers between them hold.
+        let sent = payload(900_000);
         let request = http::Request::post(INVOKE).header("connection", close).body(&sent[..]).unwrap();
+        world.clients[client].is_stalled = true;
         world.request(client, request);
         world.settle();
-        world.clients[client].is_stalled = true;
         // It looks at its socket every eight seconds.
         let mut reply = None;
         for _ in 0..400 {
-            world.clients[client].take_received();
+            world.clients[client].take_received(16_384);
             world.run_for(8 * SECOND);
             reply = world.clients[client].reply();
             if reply.is_some() {
@@ -129,7 +130,7 @@ fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
         }
         let reply = reply.unwrap_or_else(|| panic!("{close}: {:?}", world.engine.counters().nonzero()));
         assert!(reply.status == 200 && reply.body == sent);
-        assert_eq!(world.count("TCP_RESET_TX"), 0);
+        world.wind_down();
     }
 }
 
@@ -424,6 +425,51 @@ fn a_slow_stream_reader_slows_the_function_host_down() {
     let reply = world.reply(client);
     assert_eq!(reply.status, 200);
     assert!(reply.body.len() > sent.len());
+    world.wind_down();
+}
+
+#[test]
+fn an_http2_client_that_opens_no_window_is_reset() {
+    let mut world = World::with(|topology| {
+        topology.functions.iter_mut().find(|function| function.name == "echo").unwrap().timeout = 10 * MINUTE;
+    });
+    let http2 = Http2::new(world.connect_with(APP, 50_000, b"h2"), 65_535);
+    let path = INVOKE.replace("2015-03-31", "2021-11-15").replace("invocations", "response-streaming-invocations");
+    let sent = payload(2_000_000);
+    let _answer = http2.request(&world, http::Request::post(path).body(&sent[..]).unwrap());
+    assert!(world.run_until(MINUTE, |world| {
+        http2.pump(world);
+        world.far.invoked == 1
+    }));
+    // TCP takes everything, HTTP/2 nothing more.
+    world.run_for(29 * SECOND);
+    assert_eq!(world.count("HTTP_BODY_TIMEOUT"), 0);
+    world.run_for(2 * SECOND);
+    assert_eq!((world.count("HTTP_BODY_TIMEOUT"), world.engine.load()[0]), (1, 0));
+    drop(http2);
+    world.wind_down();
+}
+
+#[test]
+fn a_slow_http2_download_is_not_idle() {
+    let mut world = World::quickstart();
+    let http2 = Http2::new(world.connect_with(APP, 50_000, b"h2"), 65_535);
+    let sent = payload(1_000_000);
+    let answer = http2.request(&world, invoke(&sent));
+    // A window's worth every ten seconds: two and a half minutes in all.
+    let start = world.now.mono;
+    while answer.borrow().is_none() {
+        world.settle();
+        http2.pump(&mut world);
+        if world.far.invoked == 1 {
+            world.run_for(10 * SECOND);
+        }
+        assert!(world.now.mono.since(start) < 10 * MINUTE);
+    }
+    assert!(world.now.mono.since(start) > 2 * MINUTE);
+    assert!(answer.borrow_mut().take().unwrap().unwrap().body()[..] == sent[..]);
+    assert_eq!(world.count("HTTP_IDLE_TIMEOUT"), 0);
+    drop(http2);
     world.wind_down();
 }
 

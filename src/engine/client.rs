@@ -12,7 +12,7 @@ use super::ready::TaskWaker;
 use crate::config::EndpointSettings;
 use crate::flow::FlowId;
 use crate::http::{Activity, Connection as HttpConnection, Handler, Limits, Progress, SharedSession};
-use crate::tcp::{Connection, Leg, State};
+use crate::tcp::{Connection, Leg};
 use crate::time::Moment;
 use crate::tls::{HandshakeKind, ServerSetup, Session};
 use crate::verdict::{Counters, Event, Reason};
@@ -95,12 +95,13 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
             return;
         }
         self.follow_tcp(now, counters);
-        let mut rounds = 0;
+        let (mut rounds, mut has_sent) = (0, false);
         loop {
             let mut moved = self.receive(now, limits, counters);
             // What was read makes room for more.
             moved |= self.serve(now, counters);
-            moved |= self.send() > 0;
+            let sent = self.send() > 0;
+            (moved, has_sent) = (moved | sent, has_sent | sent);
             rounds += 1;
             if !moved {
                 break;
@@ -110,13 +111,12 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
                 break;
             }
         }
-        self.close_when_done(now);
+        self.close_when_done(has_sent, now);
     }
 
-    /// Whether the connection is over and may be forgotten. Ask after egress. A socket that listens again was reset before
-    /// its handshake was finished, or never saw a SYN that it takes.
+    /// Whether the connection is over and may be forgotten. Ask after egress.
     pub(super) fn is_over(&self) -> bool {
-        self.tcp.is_over() || self.tcp.state() == State::Listen
+        self.tcp.is_over()
     }
 
     /// When to end the connection if nothing happens, and why.
@@ -226,17 +226,15 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
         self.phase = Phase::Closing { since: now, left: usize::MAX };
     }
 
-    fn close_when_done(&mut self, now: Moment) {
+    fn close_when_done(&mut self, has_sent: bool, now: Moment) {
         let Phase::Closing { since, left } = &mut self.phase else { return };
         if !self.session.borrow().wants_emit() {
             self.tcp.close();
-            // A slow client that takes what there is may go on taking it.
-            let unacknowledged = self.tcp.unacknowledged();
-            if unacknowledged < *left {
-                (*since, *left) = (now, unacknowledged);
-            }
-        } else if *left != usize::MAX {
-            *left = usize::MAX;
+        }
+        // A client that takes what there is slowly may go on taking it.
+        let unacknowledged = self.tcp.unacknowledged();
+        if has_sent || unacknowledged < *left {
+            (*since, *left) = (now, unacknowledged);
         }
     }
 }

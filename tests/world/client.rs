@@ -54,6 +54,8 @@ pub struct Client {
     pub peer_closed: bool,
     /// The last packet without data.
     last_bare: Option<Vec<u8>>,
+    /// Bytes it may yet take from TCP.
+    budget: usize,
     to_send: Vec<u8>,
 }
 
@@ -92,6 +94,7 @@ impl Client {
             received_total: 0,
             peer_closed: false,
             last_bare: None,
+            budget: usize::MAX,
             to_send: Vec::new(),
         }
     }
@@ -160,11 +163,12 @@ impl Client {
         self.last_bare.clone().expect("the connection has acknowledged something")
     }
 
-    /// Takes what TCP has, whatever [`Client::is_stalled`] says.
-    pub fn take_received(&mut self) {
+    /// Takes so many bytes of what TCP has, whatever [`Client::is_stalled`] says.
+    pub fn take_received(&mut self, limit: usize) {
+        self.budget = limit;
         let stalled = std::mem::take(&mut self.is_stalled);
         self.move_records();
-        (self.is_stalled, self.is_dirty) = (stalled, true);
+        (self.is_stalled, self.is_dirty, self.budget) = (stalled, true, usize::MAX);
     }
 
     /// Whether TCP's handshake is over.
@@ -239,12 +243,16 @@ impl Client {
 
     fn move_records(&mut self) {
         let (connection, tls) = (&mut self.transport.connection, &mut self.tls);
-        while connection.can_recv() && !self.is_stalled {
+        while connection.can_recv() && !self.is_stalled && self.budget > 0 {
             let mut records = Vec::new();
             connection.recv(|bytes| {
-                records.extend_from_slice(bytes);
-                bytes.len()
+                let taken = bytes.len().min(self.budget);
+                records.extend_from_slice(&bytes[..taken]);
+                taken
             });
+            if self.budget != usize::MAX {
+                self.budget -= records.len();
+            }
             let mut rest = &records[..];
             while !rest.is_empty() {
                 if tls.read_tls(&mut rest).is_err() {
