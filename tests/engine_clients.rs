@@ -96,6 +96,29 @@ fn a_body_may_be_slow_but_not_silent() {
 }
 
 #[test]
+fn a_body_of_tiny_chunks_is_read_to_its_end() {
+    for (chunk, len) in [(1, 60_000), (7, 100_000), (3_000, 900_000), (100_000, 900_000)] {
+        let mut world = World::quickstart();
+        let client = world.connected(APP, 50_000);
+        let sent = payload(len);
+        let whole = String::from_utf8(signed("Admin", world.now.unix, invoke(&sent))).unwrap();
+        let head = whole.split_once("\r\n\r\n").unwrap().0;
+        let head = head.replace(&format!("content-length: {len}"), "transfer-encoding: chunked");
+        let mut bytes = format!("{head}\r\n\r\n").into_bytes();
+        for piece in sent.chunks(chunk) {
+            bytes.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+            bytes.extend_from_slice(piece);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"0\r\n\r\n");
+        world.clients[client].write(&bytes);
+        let reply = world.reply(client);
+        assert!(reply.status == 200 && reply.body == sent, "{chunk}: {}", reply.status);
+        world.wind_down();
+    }
+}
+
+#[test]
 fn a_client_that_takes_nothing_of_its_answer_is_reset() {
     let mut world = World::quickstart();
     let client = world.connected(APP, 50_000);
