@@ -20,7 +20,7 @@ check:
     cargo fmt --check
     cargo clippy --all-targets -- -D warnings
     cargo check --lib --no-default-features
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+    RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --no-deps --document-private-items
 
 # Real AWS clients for the tests that need them.
 clients:

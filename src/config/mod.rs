@@ -1,8 +1,8 @@
 //! Configuration: raw TOML in, a checked [`Topology`] out, or every fault at once with line and column.
 //!
-//! [`check`] is the only way to a [`Topology`]. It reads key by key and goes on after every fault, so that one run tells
+//! [`check()`] is the only way to a [`Topology`]. It reads key by key and goes on after every fault, so that one run tells
 //! all there is to mend. It opens no file: whoever calls it hands in a function that reads the files which the text names
-//! (policies, function sources). [`builtin`] holds the topologies that come with the program.
+//! (policies, function sources). [`builtin()`] holds the topologies that come with the program.
 //!
 //! What a policy document says is judged by the policy stage, not here; here it is only text with an origin.
 

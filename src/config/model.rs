@@ -1,6 +1,6 @@
 //! The checked configuration: whoever holds one of these types holds something that makes sense.
 //!
-//! Built only by [`super::check`], from TOML. Addresses lie in their subnets, references resolve, ranges are ordered.
+//! Built only by [`super::check()`], from TOML. Addresses lie in their subnets, references resolve, ranges are ordered.
 //! Order in every list is the order of the file.
 
 mod path;

@@ -14,7 +14,7 @@ use toml::de::DeValue;
 /// Bytes that may wait for the rate: one bandwidth-delay product of the built-in `vpn`, rounded. A design choice.
 const QUEUE_BYTES: usize = 2 << 20;
 
-/// `lan`, `vpn` and `dx`. [D] documented, [?] a design choice (`docs/fidelity.md#path-profiles`).
+/// `lan`, `vpn` and `dx`. Comments grade the values: D is documented, ? a design choice (`docs/fidelity.md#path-profiles`).
 pub(super) fn built_in() -> Vec<PathProfile> {
     let direction = PathDirection { queue_bytes: QUEUE_BYTES, ..PathDirection::default() };
     let both = |name: &str, mtu, direction| PathProfile {

@@ -1,7 +1,7 @@
 //! Policies: documents, evaluation, and the [`Permit`] that alone opens the way to an invocation.
 //!
 //! One evaluator serves endpoint, identity and resource policies. A document is parsed once into a [`Policy`] of compiled
-//! patterns; [`authorize`] is a pure function over [`Policies`] and a [`Request`], and allocates nothing in the common case
+//! patterns; [`authorize()`] is a pure function over [`Policies`] and a [`Request`], and allocates nothing in the common case
 //! (full access, exact ARNs, conditions on text). It answers with a [`Permit`], which names the statements that allowed the
 //! request and cannot be made elsewhere, or a [`Denial`] with AWS's words.
 //!
@@ -33,7 +33,7 @@
 //!   [`PolicyKind::Endpoint`].
 //!
 //! What AWS's documentation leaves open is decided here and belongs in `docs/fidelity.md`: which policy type a denial
-//! names when several deny (see [`authorize`]); that element and operator names are case sensitive; that duplicate JSON
+//! names when several deny (see [`authorize()`]); that element and operator names are case sensitive; that duplicate JSON
 //! names are refused; that a non-ASCII letter has a case for `…IgnoreCase` operators only as itself.
 
 mod authorize;
