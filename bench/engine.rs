@@ -27,7 +27,7 @@ fn invocations(c: &mut Criterion, connections: u16) {
     let mut world = World::quickstart();
     let sent = payload(128);
     let clients: Vec<_> = (0..connections).map(|n| world.connected(APP, 40_000 + n)).collect();
-    let mut round = |world: &mut World| {
+    let round = |world: &mut World| {
         for &client in &clients {
             world.request(client, invoke(&sent));
         }

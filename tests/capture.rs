@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use namespace::inside_namespaces;
+use rustix::fs::{Mode, OFlags};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion, version};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -109,26 +110,18 @@ fn packets_that_find_no_room_are_counted_in_the_file() {
         // A pipe that nobody reads: the writer comes to a stand once it is full.
         let pipe = folder.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        let held = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+        let held = rustix::fs::open(&pipe, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
         let capture = Capture::create(&pipe).unwrap().start(&["eni0"]).unwrap();
         let client = UdpSocket::bind((HERE, 5000)).unwrap();
         let sent = 2000;
         for _ in 0..sent {
             client.send_to(&[7; 60_000], (ENI, 53)).unwrap();
         }
+        rustix::fs::fcntl_setfl(&held, OFlags::empty()).unwrap();
         let reader = std::thread::spawn(move || {
             let mut bytes = Vec::new();
-            let mut held = held;
-            let mut chunk = vec![0; 1 << 20];
-            loop {
-                let len = held.read(&mut chunk).unwrap();
-                bytes.extend_from_slice(&chunk[..len]);
-                if let Some(capture) = parse_bytes(&bytes)
-                    && !capture.statistics.is_empty()
-                {
-                    return capture;
-                }
-            }
+            std::fs::File::from(held).read_to_end(&mut bytes).unwrap();
+            parse_bytes(&bytes).expect("whole blocks")
         });
         let counts = capture.finish();
         let capture = reader.join().unwrap();

@@ -318,12 +318,12 @@ fn folders_that_cannot_be_used_are_named_with_the_variables_that_choose_others()
     }
     // A relative path chooses nothing.
     assert_eq!(run("lab status", &[("HOME", None), ("VPCE_STATE", Some("here"))]).code, 2);
-    let remedy = "do:    set VPCE_STATE and XDG_RUNTIME_DIR to folders that you may write to\n";
+    let remedy = "\n  do:    set VPCE_STATE and XDG_RUNTIME_DIR to folders that ";
     for (variable, folder) in [("VPCE_STATE", "/proc/vpce"), ("VPCE_STATE", "/dev/null"), ("XDG_RUNTIME_DIR", "/proc")]
     {
         let ran = run("endpoint quickstart", &[(variable, Some(folder))]);
         assert_eq!(ran.code, 1, "{ran:?}");
-        assert!(ran.stderr.contains(folder) && ran.stderr.ends_with(remedy), "{}", ran.stderr);
+        assert!(ran.stderr.contains(folder) && ran.stderr.contains(remedy), "{}", ran.stderr);
     }
 }
 

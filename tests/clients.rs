@@ -127,7 +127,7 @@ fn the_aws_cli_invokes_and_reads(mode: Tun) {
     let account = aws(lab, "Admin", &["lambda", "get-account-settings"]).json();
     assert_eq!(account["AccountUsage"]["FunctionCount"], 10);
 
-    let refused = aws(lab, "MyUser", &["lambda", "invoke", "--function-name", "hello", "/dev/null"]);
+    let refused = aws(lab, "MyUser", &["lambda", "invoke", "--function-name", &arn("hello"), "/dev/null"]);
     assert_ne!(refused.code, 0);
     let text = "An error occurred (AccessDeniedException) when calling the Invoke operation: User: \
                 arn:aws:iam::123412341234:user/MyUser is not authorized to perform: lambda:InvokeFunction on resource: \
@@ -293,7 +293,8 @@ fn boto3_reads_a_response_stream(mode: Tun) {
 fn boto3_reads_what_there_is(mode: Tun) {
     let outcomes = lab(mode).client("app", "read_only.py", &[]);
     let mut differences = Differences::default();
-    let configuration = |case: &str| outcomes[case]["result"].get("Configuration").unwrap_or(&outcomes[case]["result"]);
+    let configuration =
+        |case: &str| outcomes[case]["result"].get("Configuration").unwrap_or_else(|| &outcomes[case]["result"]);
     for (case, name, version, qualified) in [
         ("get_function", "hello", "$LATEST", "hello"),
         ("get_function_arn", "my-function", "$LATEST", "my-function"),
@@ -395,19 +396,24 @@ fn denial(user: &str, function: &str, reason: &str) -> String {
 fn the_policy_that_decides_is_named(mode: Tun) {
     let lab = lab(mode);
     let before = lab.count("endpoint", "RESOURCE_POLICY_DENY");
-    let outcomes = lab.invoke_all("MyUser", &[("hello", json!({})), ("my-function:1", json!({}))]);
+    let (hello, version_1) = (arn("hello"), arn("my-function:1"));
+    let calls = [(hello.as_str(), json!({})), (&version_1, json!({})), ("hello", json!({}))];
+    let outcomes = lab.invoke_all("MyUser", &calls);
     let reason = "no resource-based policy allows the lambda:InvokeFunction action";
     assert_eq!(outcomes[0]["status"], 403);
     assert_eq!(outcomes[0]["body"], denial("123412341234:user/MyUser", "hello", reason));
     assert!(lab.count("endpoint", "RESOURCE_POLICY_DENY") > before);
     assert_eq!(outcomes[1]["status"], 200, "its resource policy lets the account in: {}", outcomes[1]);
+    // A bare name means a function of the caller's own account, and MyUser is of another.
+    let body = r#"{"Message":"Function not found: arn:aws:lambda:us-east-2:123412341234:function:hello:$LATEST","Type":"User"}"#;
+    assert_eq!((&outcomes[2]["status"], &outcomes[2]["body"]), (&json!(404), &json!(body)));
 }
 
 fn the_blogs_policy_lets_my_user_invoke_version_1_and_nobody_else(mode: Tun) {
     let lab = Lab::builtin("blog", mode);
     let event = json!({});
-    let mut outcomes =
-        lab.invoke_all("MyUser", &["my-function:1", "hello", "my-function"].map(|name| (name, event.clone())));
+    let names = ["my-function:1", "hello", "my-function"].map(arn);
+    let mut outcomes = lab.invoke_all("MyUser", &names.each_ref().map(|name| (name.as_str(), event.clone())));
     assert_eq!(outcomes.remove(0)["status"], 200);
     outcomes.extend(lab.invoke_all("Admin", &[("my-function:1", event)]));
     let reason = "no VPC endpoint policy allows the lambda:InvokeFunction action";
@@ -443,7 +449,7 @@ fn an_event_invocation_is_queued_and_tried(mode: Tun) {
 
 fn each_request_has_one_access_line(mode: Tun) {
     let lab = lab(mode);
-    let outcome = lab.invoke_all("MyUser", &[("my-function:1", json!({ "name": "access" }))]).remove(0);
+    let outcome = lab.invoke_all("MyUser", &[(&arn("my-function:1"), json!({ "name": "access" }))]).remove(0);
     let id = outcome["headers"]["x-amzn-requestid"].as_str().unwrap();
     let rows = wait_for("the access line is written", 5, || {
         let rows: Vec<Value> = lab.access_log().into_iter().filter(|row| row["request_id"] == id).collect();

@@ -1,5 +1,7 @@
 //! The whole endpoint in memory: handshake to invocation, over clean and faulty paths, with the far side well and ill.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails loudly")]
+
 mod world;
 
 use std::time::Duration;

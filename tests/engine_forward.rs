@@ -1,5 +1,7 @@
 //! Packets that only pass between VPC and tunnel, and DNS.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails loudly")]
+
 mod world;
 
 use std::net::SocketAddr;

@@ -1,5 +1,7 @@
 //! The function host well and ill: silent, refusing, gone, restarted, slow; and Event invocations.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails loudly")]
+
 mod world;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Bytes that mean harm: into the devices and out of the tunnel. Nothing panics, nothing stays, and who behaves is served.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails loudly")]
+
 mod world;
 
 use proptest::collection::vec;

@@ -1,5 +1,7 @@
 //! Security groups, network ACLs and policies in the engine: what counts when, and flows that end and begin.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails loudly")]
+
 mod world;
 
 use std::net::Ipv6Addr;

@@ -14,8 +14,7 @@ const FILE_LINES: usize = 800;
 const CODE_LINES: usize = 450;
 
 /// Files that are longer, and how long they (or the code in those under `src`) may be. These numbers only ever get smaller.
-const LONG_FILES: [(&str, usize); 5] = [
-    ("src/config/model.rs", 540),
+const LONG_FILES: [(&str, usize); 4] = [
     ("src/engine/host.rs", 610),
     ("src/flow/table.rs", 580),
     ("src/onprem/function_host.rs", 490),

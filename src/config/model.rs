@@ -3,12 +3,17 @@
 //! Built only by [`super::check`], from TOML. Addresses lie in their subnets, references resolve, ranges are ordered.
 //! Order in every list is the order of the file.
 
+mod path;
+mod workload;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
+
+pub use path::{PathDirection, PathProfile};
+pub use workload::{Code, Function, Identity};
 
 /// A whole lab: the VPC, the endpoint in it, the tunnel, and the on-premises side.
 #[derive(Clone, Debug, Serialize)]
@@ -437,109 +442,4 @@ impl Tunnel {
     pub fn customer_inside(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.inside_cidr.network()) + 2)
     }
-}
-
-/// What one direction of the emulated path does to frames.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
-pub struct PathDirection {
-    /// One-way delay.
-    pub delay: Duration,
-    /// Largest deviation from the delay, uniformly distributed; never reorders.
-    pub jitter: Duration,
-    /// Probability that a frame is lost, 0 to 1.
-    pub loss: f64,
-    /// Bits per second of outer packets; `None` is unlimited.
-    pub rate_bps: Option<u64>,
-    /// Packets per second; `None` is unlimited.
-    pub rate_pps: Option<u64>,
-    /// Bytes that may wait for the rate; more are dropped.
-    pub queue_bytes: usize,
-}
-
-impl PathDirection {
-    /// Whether frames pass as if nothing were emulated.
-    pub fn adds_nothing(&self) -> bool {
-        let free = self.rate_bps.is_none() && self.rate_pps.is_none();
-        free && self.delay.is_zero() && self.jitter.is_zero() && self.loss <= 0.0
-    }
-}
-
-/// A named path.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct PathProfile {
-    /// `lan`, `vpn`, `dx` or the file's own name.
-    pub name: String,
-    /// Outer MTU, bytes.
-    pub mtu: u16,
-    /// From the endpoint to the customer gateway.
-    pub to_customer: PathDirection,
-    /// From the customer gateway to the endpoint.
-    pub to_aws: PathDirection,
-}
-
-/// Who may sign requests.
-#[derive(Clone, Debug, Serialize)]
-pub struct Identity {
-    /// `Admin`; the name `lab exec --as` takes.
-    pub name: String,
-    /// `arn:aws:iam::123456789012:user/Admin`.
-    pub arn: String,
-    /// The account in the ARN.
-    pub account: String,
-    /// Identity policies. None allow nothing.
-    pub policies: Vec<PolicyText>,
-}
-
-/// How a function's code is run.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Code {
-    /// Built in: answers with the payload it got.
-    Echo,
-    /// A Python 3 file or folder, with the handler `module.function`.
-    Python {
-        /// Folder that holds the module.
-        path: PathBuf,
-        /// `module.function`.
-        handler: String,
-    },
-    /// Python source text written into the topology, with the handler `module.function`.
-    PythonInline {
-        /// The module's text.
-        source: String,
-        /// `module.function`.
-        handler: String,
-    },
-    /// A folder with an executable named `bootstrap` that speaks the Runtime API.
-    Bootstrap {
-        /// The folder.
-        path: PathBuf,
-        /// Passed on as `_HANDLER`.
-        handler: String,
-    },
-}
-
-/// A function.
-#[derive(Clone, Debug, Serialize)]
-pub struct Function {
-    /// `my-function`.
-    pub name: String,
-    /// `python3.11`, `provided.al2023`; what `GetFunction` shows.
-    pub runtime: String,
-    /// Its code.
-    pub code: Code,
-    /// Seconds an invocation may take, 1 to 900.
-    pub timeout: Duration,
-    /// Megabytes, 128 to 10240; enforced.
-    pub memory_mb: u32,
-    /// Published versions beside `$LATEST`.
-    pub versions: Vec<u32>,
-    /// Aliases and the version each stands for.
-    pub aliases: Vec<(String, String)>,
-    /// Invocations at the same time; more are throttled.
-    pub concurrency: u32,
-    /// Environment variables of its processes.
-    pub environment: Vec<(String, String)>,
-    /// Its resource policy.
-    pub policy: Option<PolicyText>,
 }

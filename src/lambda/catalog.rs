@@ -4,6 +4,7 @@
 //! one), no `Code.Location`, no `RevisionId`. `CodeSha256` and `CodeSize` are of the code itself, not of a zip file around
 //! it, and are left out where the code was not given. `LastModified` is when the snapshot was made.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -100,6 +101,25 @@ impl Catalog {
     /// Where the endpoint stands.
     pub const fn scope(&self) -> &Scope {
         &self.scope
+    }
+
+    /// Where a caller of `account` stands: a name without an account means a function of the caller's own (API reference,
+    /// `FunctionName`).
+    pub fn scope_of(&self, account: &str) -> Cow<'_, Scope> {
+        if account == self.scope.account {
+            Cow::Borrowed(&self.scope)
+        } else {
+            Cow::Owned(Scope { account: account.to_owned(), ..self.scope.clone() })
+        }
+    }
+
+    /// What a caller of `account` sees where nothing is named: the functions of its own account, of which the lab has none
+    /// unless it is this one.
+    pub fn seen_by(&self, account: &str) -> Cow<'_, Self> {
+        match self.scope_of(account) {
+            Cow::Borrowed(_) => Cow::Borrowed(self),
+            Cow::Owned(scope) => Cow::Owned(Self { scope, functions: Vec::new(), made_at: self.made_at }),
+        }
     }
 
     /// Index of a function by name, whatever the qualifier: its resource policy counts even for a qualifier that does not

@@ -237,11 +237,12 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
             Operation::ListFunctions => {
                 allow("*", None)?;
                 let version = route.function_version.as_deref();
-                catalog.list(version, route.marker.as_deref(), route.max_items.as_deref())
+                let seen = catalog.seen_by(account_of(&call.finish.record));
+                seen.list(version, route.marker.as_deref(), route.max_items.as_deref())
             }
             Operation::GetAccountSettings => {
                 allow("*", None)?;
-                Ok(catalog.account_settings())
+                Ok(catalog.seen_by(account_of(&call.finish.record)).account_settings())
             }
             Operation::GetFunction => {
                 let permitted = self.permit(route, catalog, Violations::default(), call, allow)?;
@@ -298,7 +299,8 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         allow: impl Fn(&str, Option<usize>) -> Result<A::Permit, ApiError>,
     ) -> Result<Permitted<A::Permit>, ApiError> {
         let name = route.function_name.as_deref().unwrap_or_default();
-        let named = NamedFunction::resolve(name, route.qualifier.as_deref(), catalog.scope(), violations)?;
+        let scope = catalog.scope_of(account_of(&call.finish.record));
+        let named = NamedFunction::resolve(name, route.qualifier.as_deref(), &scope, violations)?;
         let record = &mut call.finish.record;
         record.function_arn = Some(named.arn.clone());
         let permit = allow(&named.arn, catalog.function(&named))?;
@@ -310,6 +312,11 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         record.version = Some(target.version.clone());
         Ok(Permitted { target, permit })
     }
+}
+
+/// The account of the verified caller: the fifth field of its ARN.
+fn account_of(record: &AccessRecord) -> &str {
+    record.principal.as_deref().and_then(|arn| arn.split(':').nth(4)).unwrap_or_default()
 }
 
 /// Reads the body of a request that is refused by its head, so that the connection can be used again and a client that is

@@ -4,6 +4,7 @@
 //! doubled and swapped, by a seeded generator.
 
 #![allow(dead_code, unused_imports, reason = "each test file uses its part of the world")]
+#![expect(clippy::unwrap_used, reason = "a world that does not work fails loudly")]
 
 mod client;
 pub mod far_side;

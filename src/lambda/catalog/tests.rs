@@ -48,6 +48,18 @@ fn qualifiers_lead_to_versions_and_the_arn_stays_as_invoked() {
 }
 
 #[test]
+fn a_bare_name_means_a_function_of_the_callers_own_account() {
+    let catalog = catalog();
+    let stranger = catalog.scope_of("999999999999");
+    let named = NamedFunction::resolve("my-function", None, &stranger, Violations::default()).unwrap();
+    assert_eq!(named.arn, "arn:aws:lambda:us-east-2:999999999999:function:my-function");
+    assert_eq!((catalog.function(&named), catalog.resolve(&named)), (None, None));
+    assert_eq!(catalog.seen_by("999999999999").list(None, None, None).unwrap()["Functions"], json!([]));
+    let own = catalog.seen_by("123456789012").list(None, None, None).unwrap();
+    assert!(!own["Functions"].as_array().unwrap().is_empty());
+}
+
+#[test]
 fn what_does_not_exist_does_not_resolve() {
     let catalog = catalog();
     for (name, qualifier) in [
