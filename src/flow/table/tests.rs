@@ -157,15 +157,6 @@ fn a_handshake_that_is_not_finished_in_time_is_forgotten_however_often_the_syn_c
 }
 
 #[test]
-fn an_idle_timeout_shorter_than_the_handshakes_is_kept() {
-    let timeouts = FlowTimeouts { tcp: Duration::from_secs(2), ..FlowTimeouts::default() };
-    let mut table = Table::new(FlowLimits { flows: 4, half_open: 4 }, timeouts, SEED);
-    establish(&mut table, 1, secs(1));
-    assert!(expire(&mut table, Moment::from_millis(2_900)).is_empty());
-    assert_eq!(expire(&mut table, secs(3)), [(EndCause::Idle, None)]);
-}
-
-#[test]
 fn udp_lives_longer_once_answered_and_other_protocols_longest() {
     let udp = meta(&PacketSpec::udp4(b"q"));
     let gre = meta(&PacketSpec { protocol: Protocol(47), ..PacketSpec::tcp4(b"") });
