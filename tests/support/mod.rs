@@ -6,7 +6,6 @@
     clippy::unwrap_used,
     reason = "tests own a clock and an environment, and fail loudly"
 )]
-#![expect(clippy::explicit_write, reason = "libtest hides what eprintln! says of a test that passes")]
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -104,7 +103,9 @@ pub fn client(program: &str) -> PathBuf {
 pub fn has(test: &str, needs: &[Need]) -> bool {
     let missing: Vec<String> = needs.iter().filter_map(|need| need.missing()).collect();
     if !missing.is_empty() {
-        writeln!(std::io::stderr(), "skipped: {test}: {}", missing.join(", ")).unwrap();
+        // In one write: other tests say things at the same time.
+        let line = format!("skipped: {test}: {}\n", missing.join(", "));
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
     }
     missing.is_empty()
 }
