@@ -140,7 +140,7 @@ fn an_address_that_is_nobodys_is_silent(mode: Tun) {
 fn names_of_the_endpoint_resolve_in_the_vpc_and_on_premises(mode: Tun) {
     let lab = lab(mode);
     for (host, server) in
-        [("app", "10.0.0.2"), ("stranger", "10.0.0.2"), ("onprem", "192.168.10.2"), ("onprem", "10.0.1.53")]
+        [("app", "10.0.0.2"), ("stranger", "169.254.169.253"), ("onprem", "192.168.10.2"), ("onprem", "10.0.1.53")]
     {
         let upper = HOST.to_uppercase();
         let names = [HOST, DUALSTACK, REGIONAL, ZONAL, &upper];
