@@ -8,10 +8,22 @@
 #[path = "../tests/world/mod.rs"]
 mod world;
 
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::OnceLock;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::service::service_fn;
 use vpce::engine::Port;
 use world::{World, invoke, payload};
 
@@ -111,7 +123,130 @@ fn acknowledgements(c: &mut Criterion) {
     group.finish();
 }
 
+/// Bytes that hyper reads and writes, without TLS or TCP.
+#[derive(Clone, Default)]
+struct Memory(Rc<RefCell<(Vec<u8>, Vec<u8>)>>);
+
+impl Read for Memory {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let input = &mut self.0.borrow_mut().0;
+        if input.is_empty() {
+            return Poll::Pending;
+        }
+        let n = input.len().min(buf.remaining());
+        buf.put_slice(&input[..n]);
+        input.drain(..n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Memory {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().1.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// hyper alone, on both sides of an invocation: what it costs to have it inline.
+fn hyper_inline(c: &mut Criterion) {
+    let (sent, mut cx) = (payload(128), Context::from_waker(Waker::noop()));
+    let mut group = c.benchmark_group("hyper");
+    group.throughput(Throughput::Elements(1));
+
+    let memory = Memory::default();
+    let request = world::signed("Admin", world::START, invoke(&sent));
+    let service = service_fn(|request: Request<hyper::body::Incoming>| async move {
+        let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let mut response = Response::new(Full::new(body));
+        for (name, value) in [
+            ("x-amzn-requestid", "0b6a2410-385d-4069-be9f-2e5d987f7dc2"),
+            ("x-amzn-remapped-content-length", "0"),
+            ("x-amzn-trace-id", "root=1-5fa456b2-beda73b8340f62daf4d397fe;sampled=0"),
+            ("content-type", "application/json"),
+            ("x-amz-executed-version", "$LATEST"),
+        ] {
+            response.headers_mut().insert(name, http::HeaderValue::from_static(value));
+        }
+        Ok::<_, Infallible>(response)
+    });
+    let mut server = pin!(
+        hyper::server::conn::http1::Builder::new()
+            .max_buf_size(1 << 20)
+            .header_read_timeout(None)
+            .auto_date_header(false)
+            .serve_connection(memory.clone(), service)
+    );
+    group.bench_function("server_http1", |b| {
+        b.iter(|| {
+            memory.0.borrow_mut().0.extend_from_slice(&request);
+            assert!(server.as_mut().poll(&mut cx).is_pending());
+            let mut memory = memory.0.borrow_mut();
+            assert!(memory.1.ends_with(&sent));
+            memory.1.clear();
+        });
+    });
+
+    let memory = Memory::default();
+    let handshake = pin!(hyper::client::conn::http1::handshake::<_, Full<Bytes>>(memory.clone()));
+    let Poll::Ready(Ok((mut sender, connection))) = handshake.poll(&mut cx) else { panic!("no handshake") };
+    let mut connection = pin!(connection);
+    assert!(connection.as_mut().poll(&mut cx).is_pending(), "now it wants a request");
+    let answer = [b"HTTP/1.1 200 OK\r\ncontent-length: 128\r\n\r\n", &sent[..]].concat();
+    let payload = Bytes::from(sent.clone());
+    let host_request = || {
+        let mut request =
+            Request::post("/2015-03-31/functions/echo/invocations").body(Full::new(payload.clone())).unwrap();
+        for (name, value) in [
+            ("host", "192.168.10.20:8080"),
+            ("content-type", "application/json"),
+            ("x-vpce-request-id", "0b6a2410-385d-4069-be9f-2e5d987f7dc2"),
+            ("x-vpce-invoked-function-arn", "arn:aws:lambda:us-east-2:123456789012:function:echo"),
+            ("x-vpce-function-version", "$LATEST"),
+            ("x-amzn-trace-id", "Root=1-5fa456b2-beda73b8340f62daf4d397fe;Parent=0;Sampled=0"),
+            ("x-amz-log-type", "None"),
+            ("x-vpce-response-mode", "buffered"),
+            ("x-vpce-deadline-ms", "1795435203000"),
+            ("content-length", "128"),
+        ] {
+            request.headers_mut().insert(name, http::HeaderValue::from_static(value));
+        }
+        request
+    };
+    group.bench_function("client_http1", |b| {
+        b.iter(|| {
+            assert!(matches!(sender.poll_ready(&mut cx), Poll::Ready(Ok(()))));
+            let mut response = pin!(sender.send_request(host_request()));
+            assert!(response.as_mut().poll(&mut cx).is_pending() && connection.as_mut().poll(&mut cx).is_pending());
+            {
+                let mut memory = memory.0.borrow_mut();
+                assert!(memory.1.ends_with(&payload));
+                memory.1.clear();
+                memory.0.extend_from_slice(&answer);
+            }
+            assert!(connection.as_mut().poll(&mut cx).is_pending());
+            let Poll::Ready(Ok(response)) = response.as_mut().poll(&mut cx) else { panic!("no answer") };
+            let mut body = pin!(response.into_body().collect());
+            assert!(
+                body.as_mut().poll(&mut cx).is_ready() || {
+                    connection.as_mut().poll(&mut cx).is_pending() && body.as_mut().poll(&mut cx).is_ready()
+                }
+            );
+            assert!(connection.as_mut().poll(&mut cx).is_pending());
+        });
+    });
+    group.finish();
+}
+
 fn engine(c: &mut Criterion) {
+    hyper_inline(c);
     invocations(c, 1);
     invocations(c, 64);
     handshakes(c);
