@@ -77,6 +77,12 @@ fn a_window_update_overtaken_by_an_older_one_does_not_stall_an_upload() {
     echo_through(faults, 2_002_891_755_869_047_044, ADDRESSES[0], 130_473).wind_down();
 }
 
+#[test]
+fn an_answer_whose_last_segment_is_lost_again_and_again_is_not_idle() {
+    let faults = Faults { loss: 195, duplication: 220, reordering: 109 };
+    echo_through(faults, 8_272_723_626_074_842_569, ADDRESSES[0], 163_196).wind_down();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 

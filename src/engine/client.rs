@@ -19,7 +19,7 @@ use crate::verdict::{Counters, Event, Reason};
 
 /// Rounds of receive, serve, send that one connection may take before the others have their turn.
 const ROUNDS: usize = 32;
-/// How long a connection that we closed may go on without progress.
+/// How long the other side may take to close its side of a connection that we closed.
 pub(super) const LINGER: Duration = Duration::from_secs(10);
 
 /// Limits and time-outs of client connections, from the endpoint's settings.
@@ -53,8 +53,8 @@ enum Phase<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + 
     TlsHandshake { since: Moment },
     /// Serving requests.
     Http(Box<HttpConnection<B>>),
-    /// What is queued goes out, then FIN. `left` of it, bytes, had not arrived at `since`.
-    Closing { since: Moment, left: usize },
+    /// What is queued goes out, then FIN.
+    Closing { since: Moment },
     /// Only a RST goes out.
     Aborted,
 }
@@ -71,6 +71,8 @@ pub(super) struct Client<
     phase: Phase<B>,
     handler: Handler<B>,
     saw_eof: bool,
+    /// When the client last took something of what was sent, and bytes that it had yet to take then.
+    taken: (Moment, usize),
 }
 
 impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static> Client<B> {
@@ -85,7 +87,8 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
         now: Moment,
     ) -> Self {
         let session = Rc::new(RefCell::new(Session::new(setup)));
-        Self { tcp, flow, leg, ready, session, phase: Phase::TcpHandshake { since: now }, handler, saw_eof: false }
+        let (phase, taken) = (Phase::TcpHandshake { since: now }, (now, 0));
+        Self { tcp, flow, leg, ready, session, phase, handler, saw_eof: false, taken }
     }
 
     /// Serves whatever can be served now.
@@ -111,7 +114,12 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
                 break;
             }
         }
-        self.close_when_done(has_sent, now);
+        self.close_when_done();
+        let left = self.tcp.unacknowledged();
+        if has_sent || left < self.taken.1 {
+            self.taken.0 = now;
+        }
+        self.taken.1 = left;
     }
 
     /// Whether the connection is over and may be forgotten. Ask after egress.
@@ -126,11 +134,24 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
             Phase::TlsHandshake { since } => Some((*since + limits.tls_handshake, Some(Reason::TlsHandshakeTimeout))),
             Phase::Http(http) => {
                 let (at, reason) = http.activity().deadline(http.alpn(), &limits.http)?;
-                Some((at, Some(reason)))
+                match self.patience(limits) {
+                    // hyper is done with an answer that the client has not taken yet: that is no idleness.
+                    Some(until) if reason == Reason::HttpIdleTimeout && until > at => {
+                        Some((until, Some(Reason::HttpBodyTimeout)))
+                    }
+                    _ => Some((at, Some(reason))),
+                }
             }
-            Phase::Closing { since, .. } => Some((*since + LINGER, None)),
+            Phase::Closing { since } => Some((self.patience(limits).unwrap_or(*since + LINGER), None)),
             Phase::Aborted => None,
         }
+    }
+
+    /// Until when the client may take nothing of what is there for it; `None` if nothing is. A lost segment is repeated after
+    /// a second, two, four and so on, and the answer with it.
+    fn patience(&self, limits: &ClientLimits) -> Option<Moment> {
+        let is_due = self.tcp.unacknowledged() > 0 || self.session.borrow().wants_emit();
+        is_due.then(|| self.taken.0 + limits.http.body_timeout)
     }
 
     /// Ends the connection because its deadline passed.
@@ -179,7 +200,7 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
             }
             if let Some(reason) = report.failed {
                 counters.deny(reason);
-                self.phase = Phase::Closing { since: now, left: usize::MAX };
+                self.phase = Phase::Closing { since: now };
             }
             return taken.unwrap_or(0) > 0 || report.failed.is_some();
         }
@@ -187,7 +208,7 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
             self.saw_eof = true;
             self.session.borrow_mut().ingest_eof();
             if !matches!(self.phase, Phase::Http(_)) {
-                self.phase = Phase::Closing { since: now, left: usize::MAX };
+                self.phase = Phase::Closing { since: now };
             }
             return true;
         }
@@ -223,18 +244,12 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
 
     fn close(&mut self, now: Moment) {
         self.session.borrow_mut().close();
-        self.phase = Phase::Closing { since: now, left: usize::MAX };
+        self.phase = Phase::Closing { since: now };
     }
 
-    fn close_when_done(&mut self, has_sent: bool, now: Moment) {
-        let Phase::Closing { since, left } = &mut self.phase else { return };
-        if !self.session.borrow().wants_emit() {
+    fn close_when_done(&mut self) {
+        if matches!(self.phase, Phase::Closing { .. }) && !self.session.borrow().wants_emit() {
             self.tcp.close();
-        }
-        // A client that takes what there is slowly may go on taking it.
-        let unacknowledged = self.tcp.unacknowledged();
-        if has_sent || unacknowledged < *left {
-            (*since, *left) = (now, unacknowledged);
         }
     }
 }
