@@ -4,6 +4,7 @@
 //! far side's tunnel and TCP are left out. `world/...` is everything, for comparison. Each clock reading is part of what is
 //! measured: an invocation over one connection has about a dozen.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on fails loudly")]
 
 #[path = "../tests/world/mod.rs"]
 mod world;
