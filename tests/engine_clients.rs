@@ -303,6 +303,22 @@ fn a_syn_with_data_opens_a_connection_like_any_other() {
 }
 
 #[test]
+fn a_strangers_acknowledgement_does_not_end_a_handshake() {
+    let mut world = World::quickstart();
+    let client = world.connect_from(APP, 50_000);
+    let (from, to) = world.clients[client].sockets();
+    let syn = world.clients[client].poll(world.now.mono).pop().unwrap();
+    let sequence = vpce::packet::parse(&syn[10..]).unwrap().tcp_sequence();
+    world.depart(syn);
+    // Between SYN and SYN-ACK, in the client's name: an acknowledgement of nothing that was sent.
+    let stray = Tcp { from, to, flags: "A", sequence: sequence.wrapping_add(1), acknowledgement: 7, payload: b"" };
+    world.inject(Port::Eni(0), &stray.build());
+    assert_eq!(world.call(client, invoke(b"1")).status, 200);
+    assert_eq!((world.count("FLOW_CREATED"), world.count("TCP_ESTABLISHED")), (1, 1),);
+    world.wind_down();
+}
+
+#[test]
 fn a_reset_before_the_handshakes_end_frees_the_connection_at_once() {
     let mut world = World::with(|topology| topology.endpoint.settings.half_open_limit = 10);
     let to = world.eni(APP.parse().unwrap());

@@ -141,8 +141,7 @@ impl Engine {
         let local = meta.tuple().dst_socket();
         let Some(tcp) = self.tcp.listen(leg, local) else {
             self.counters.deny(Reason::TcpSocketLimit);
-            self.eni.close(flow, self.now);
-            self.counters.count(Event::FlowClosed);
+            self.close_flow(flow);
             return None;
         };
         let entry = self.clients.vacant_entry();

@@ -49,7 +49,7 @@ use self::serve::{ServiceBody, Serving};
 use self::timers::Timers;
 use crate::dns::Resolver;
 use crate::eni::{Denial, EniStage, FlowLogRecord};
-use crate::flow::{EndCause, TimerWheel};
+use crate::flow::{EndCause, FlowId, TimerWheel};
 use crate::packet::{FiveTuple, Protocol};
 use crate::tcp::{PacketBuffer, TcpStage};
 use crate::time::{Moment, Now};
@@ -315,14 +315,22 @@ impl Engine {
                 }
                 if client.is_half_open() {
                     // Without a word: its source may be made up.
-                    self.eni.close(client.flow, self.now);
-                    self.counters.count(Event::FlowClosed);
+                    let flow = client.flow;
+                    self.close_flow(flow);
                     self.forget_client(slot);
                 } else {
                     client.expire(reason, self.now.mono);
                 }
             }
             _ => client.ready.mark(),
+        }
+    }
+
+    /// Ends a flow whose connection is over for a reason that no packet shows.
+    fn close_flow(&mut self, flow: FlowId) {
+        if self.eni.flows().get(flow).is_some_and(|entry| entry.ended().is_none()) {
+            self.counters.count(Event::FlowClosed);
+            self.eni.close(flow, self.now);
         }
     }
 

@@ -201,7 +201,9 @@ impl TcpTrack {
         let (from, to) = (direction as usize, direction.reversed() as usize);
         if !self.state.is_over() {
             raise(&mut self.sent[from], segment.end());
-            if flags.contains(TcpFlags::ACK) {
+            // What the other side never sent cannot be acknowledged (RFC 9293 §3.10.7.4); before its SYN it sent nothing.
+            let knows_other = self.state != TcpState::SynSent || direction == Direction::Reply;
+            if flags.contains(TcpFlags::ACK) && knows_other && reaches(self.sent[to], segment.acknowledgement) {
                 raise(&mut self.acknowledged[from], segment.acknowledgement);
             }
         }
@@ -223,16 +225,12 @@ impl TcpTrack {
 
     /// Whether the receiver will take this RST for real. One that merely knows the five-tuple must not end the flow here
     /// while the connection lives on there: RFC 5961 §3.2 wants the exact sequence number, which lies between what the
-    /// receiver acknowledged and what the sender sent. Our own stack's word is taken.
+    /// receiver acknowledged and what the sender sent. Our own stack's RSTs are no exception: it answers a stranger's
+    /// segment with one that bears the stranger's numbers (RFC 9293 §3.10.7.4).
     const fn is_believable(&self, direction: Direction, segment: &TcpSegment) -> bool {
-        match direction {
-            Direction::Reply => true,
-            Direction::Original => {
-                let expected = self.acknowledged[Direction::Reply as usize];
-                let sent = self.sent[Direction::Original as usize];
-                segment.sequence.wrapping_sub(expected) <= sent.wrapping_sub(expected)
-            }
-        }
+        let expected = self.acknowledged[direction.reversed() as usize];
+        let sent = self.sent[direction as usize];
+        segment.sequence.wrapping_sub(expected) <= sent.wrapping_sub(expected)
     }
 }
 
@@ -360,6 +358,24 @@ Reply Closed: Late! Late! Late! Late! Late! Late!
         assert_eq!(track.state(), TcpState::Closed);
         let mut track = TcpTrack::open(&seg(TcpFlags::SYN, u32::MAX, 0, 0));
         track.observe(Reply, &seg(TcpFlags::RST.union(ACK), 0, 0, 0));
+        assert_eq!(track.state(), TcpState::Closed);
+    }
+
+    #[test]
+    fn a_stranger_cannot_have_our_own_stack_end_a_handshake() {
+        let mut track = TcpTrack::open(&seg(TcpFlags::SYN, 100, 0, 0));
+        // An acknowledgement of nothing that was sent is answered with a RST of the number it acknowledged.
+        let stray = |track: &mut TcpTrack, acknowledgement| {
+            track.observe(Original, &seg(ACK, 101, acknowledgement, 0));
+            track.observe(Reply, &seg(TcpFlags::RST, acknowledgement, 0, 0));
+            assert!(!track.state().is_over(), "{acknowledgement}");
+        };
+        stray(&mut track, 7);
+        track.observe(Reply, &seg(SYN_ACK, 900, 101, 0));
+        for acknowledgement in [7, 899, 902, 77_777, 900 + (1 << 31)] {
+            stray(&mut track, acknowledgement);
+        }
+        track.observe(Reply, &seg(TcpFlags::RST, 901, 0, 0));
         assert_eq!(track.state(), TcpState::Closed);
     }
 
