@@ -155,6 +155,22 @@ fn slow_clients_are_cut_off_and_counted(mode: Tun) {
 }
 
 #[test]
+fn two_workers_share_the_callers_of_both_sides() {
+    if !support::has("two_workers_share_the_callers_of_both_sides", &[support::Need::Lab, support::Need::Clients]) {
+        return;
+    }
+    let lab = Lab::changed(&[], &["--queues", "2"]);
+    for host in ["app", "onprem"] {
+        let outcome = lab.client(host, "wire.py", &["concurrent", "32"]);
+        assert_eq!(outcome, json!({ "calls": 64, "wrong": [] }), "{host}");
+    }
+    let workers = lab.process("endpoint")["status"]["workers"].clone();
+    let served: Vec<_> = workers.as_array().unwrap().iter().map(|w| w["connections_total"].as_u64().unwrap()).collect();
+    assert_eq!((served.len(), served.iter().sum::<u64>()), (2, 64), "{workers}");
+    assert!(served.iter().all(|connections| *connections > 0), "each worker has its share: {workers}");
+}
+
+#[test]
 fn a_lab_that_goes_leaves_nothing_behind() {
     if !support::has("a_lab_that_goes_leaves_nothing_behind", &[support::Need::Lab]) {
         return;

@@ -1,45 +1,12 @@
 //! What the engine allocates: nothing for a packet that carries nothing new, and a bounded number of times for an invocation.
-#![expect(unsafe_code, reason = "a global allocator that counts can only be written so")]
-
+mod counting;
 mod world;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 
 use vpce::engine::Port;
 use world::{World, invoke};
 
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is handed to the system allocator unchanged; counting touches no memory of the caller.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises about `layout` are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `alloc` above, that is from `System`, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: `pointer` came from `alloc` above, that is from `System`, with this layout.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
 fn allocations() -> usize {
-    ALLOCATIONS.with(Cell::get)
+    usize::try_from(counting::made().0).unwrap_or(usize::MAX)
 }
 
 /// Runs `what` and returns the allocations inside the engine.

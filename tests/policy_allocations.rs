@@ -1,38 +1,13 @@
 //! Deciding a request allocates nothing in the common case: full access, exact ARNs, wildcards, conditions on text.
-#![expect(unsafe_code, reason = "a global allocator that counts can only be written so")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
 
 use vpce::policy::{Caller, Context, Policies, Policy, PolicyKind, Request, authorize};
 
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is handed to the system allocator unchanged; counting touches no memory of the caller.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises about `layout` are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `alloc` above, that is from `System`, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-fn allocations(run: impl FnOnce()) -> usize {
-    let before = ALLOCATIONS.with(Cell::get);
+fn allocations(run: impl FnOnce()) -> u64 {
+    let before = counting::made().0;
     run();
-    ALLOCATIONS.with(Cell::get) - before
+    counting::made().0 - before
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! The tunnel allocates nothing per frame: neither sealing, queueing, batching and opening, nor the emulated path.
 
-#![expect(unsafe_code, reason = "a global allocator that counts is an unsafe trait")]
+mod counting;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,30 +12,6 @@ use vpce::tunnel::keys::TunnelKeys;
 use vpce::tunnel::path::Link;
 use vpce::tunnel::{Received, Side, TunnelEnd, batch, count_sent};
 use vpce::verdict::{Counters, Event};
-
-thread_local! {
-    /// Allocations of this thread; const-initialised, so that counting never allocates itself.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps alloc's contract, which is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps dealloc's contract, and every pointer came from the system's allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn ends(direction: PathDirection) -> (TunnelEnd, TunnelEnd) {
     let profile = PathProfile { name: "test".into(), mtu: 1500, to_customer: direction, to_aws: direction };
@@ -60,7 +34,7 @@ fn allocations(direction: PathDirection, turns: u64) -> (u64, u64) {
     let counters = Counters::default();
     let mut inner = vec![0x5A; 1438];
     let mut wire = vec![0; 1 << 16];
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = counting::made().0;
     for turn in 0..turns {
         let now = Moment::from_millis(turn);
         for n in 0..64_usize {
@@ -79,7 +53,7 @@ fn allocations(direction: PathDirection, turns: u64) -> (u64, u64) {
             }
         }
     }
-    (ALLOCATIONS.with(Cell::get) - before, counters.event(Event::FramesRx))
+    (counting::made().0 - before, counters.event(Event::FramesRx))
 }
 
 #[test]
@@ -101,8 +75,8 @@ fn a_hundred_thousand_frames_allocate_nothing() {
 
 #[test]
 fn the_counter_counts() {
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = counting::made().0;
     let boxed = std::hint::black_box(Box::new(7_u64));
-    assert_eq!(ALLOCATIONS.with(Cell::get), before + 1);
+    assert_eq!(counting::made().0, before + 1);
     drop(boxed);
 }

@@ -39,7 +39,12 @@ pub fn endpoint(
         .filter_map(|worker| {
             worker.ask(patience, |engine, _| {
                 let [clients, hosts, pending] = engine.load();
-                let load = json!({ "clients": clients, "function_host_connections": hosts, "invocations": pending });
+                let load = json!({
+                    "clients": clients,
+                    "connections_total": engine.counters().event(Event::TcpEstablished),
+                    "function_host_connections": hosts,
+                    "invocations": pending,
+                });
                 (load, engine.denials())
             })
         })
