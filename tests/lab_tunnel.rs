@@ -21,6 +21,7 @@ in_both_modes! {
     scapy_finds_the_invocation_in_what_crosses_the_wire_and_nobody_else_does: [Clients, Curl];
     replayed_forged_and_stray_frames_are_dropped_and_counted: [Clients];
     a_dead_far_end_is_a_service_exception_in_time_and_heals_by_itself: [Clients];
+    somebody_elses_function_host_is_used_while_it_is_there: [Clients];
 }
 
 const AWS_OUTSIDE: [u8; 4] = [203, 0, 113, 1];
@@ -223,6 +224,33 @@ fn a_dead_far_end_is_a_service_exception_in_time_and_heals_by_itself(mode: Tun) 
     let reason = |row: &Value| row["reason"] == "LAMBDA_HOST_UNAVAILABLE" && row["status"] == 500;
     assert!(lab.access_log().iter().filter(|row| reason(row)).count() >= 2, "each is in the access log");
     assert!(Path::new(&format!("/proc/{}", onprem.as_raw_pid())).exists(), "without a restart");
+}
+
+/// The tunnel lives all the while; behind it, another server than ours is missing, there, and gone.
+fn somebody_elses_function_host_is_used_while_it_is_there(mode: Tun) {
+    let ours = "function_host = \"192.168.10.20:8080\"";
+    let theirs = "function_host = \"192.168.10.10:8080\"\nexternal_function_host = true";
+    let lab = Lab::changed(&[(ours, theirs)], &["--tun", mode.name()]);
+    let refused = || {
+        let (outcome, took) = timed(|| lab.invoke("hello", json!({})));
+        assert_eq!((&outcome["status"], &outcome["code"]), (&json!(500), &json!("ServiceException")), "{outcome}");
+        assert!(took.as_secs() < 10, "{took:?}");
+    };
+    refused();
+    let listens = lab.folder().join("listens");
+    let mut server = lab
+        .command("Admin", "onprem", "python3")
+        .args([&script("host.py"), "192.168.10.10", "8080", listens.to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for("the other function host listens", 10, || listens.exists().then_some(()));
+    let outcome = lab.invoke("hello", json!({ "n": 1 }));
+    let answer: Value = serde_json::from_str(outcome["result"]["payload"].as_str().unwrap()).unwrap();
+    assert_eq!(answer, json!({ "path": "/2015-03-31/functions/hello/invocations", "event": { "n": 1 } }));
+    drop(server.stdin.take());
+    server.wait().unwrap();
+    refused();
 }
 
 /// A process that does nothing until this is dropped.
