@@ -7,7 +7,8 @@ mod world;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use vpce::config::{NetworkAcl, NetworkAclEntry, PolicyText, Topology, Traffic, Unanswered};
+use ipnet::IpNet;
+use vpce::config::{NetworkAcl, NetworkAclEntry, Peer, PolicyText, PortRange, Topology, Traffic, Unanswered};
 use vpce::engine::Port;
 use vpce::packet::{TcpFlags, parse};
 use world::raw::{Tcp, ping, udp};
@@ -106,6 +107,67 @@ fn a_network_acl_is_asked_for_replies_as_well() {
     world.update(3, |topology| acl(topology, true));
     assert_eq!(world.reply(far).body, b"1");
     world.wind_down();
+}
+
+/// The stranger's subnet gets an ACL, and the security group lets everybody in.
+fn strangers_acl(topology: &mut Topology, ingress: Vec<NetworkAclEntry>, egress: Vec<NetworkAclEntry>) {
+    for rule in &mut topology.security_groups[0].ingress {
+        rule.peer = match &rule.peer {
+            Peer::Cidr(IpNet::V4(_)) => Peer::Cidr("0.0.0.0/0".parse().unwrap()),
+            _ => Peer::Cidr("::/0".parse().unwrap()),
+        };
+    }
+    topology.network_acls = vec![NetworkAcl { id: "acl-stranger".to_owned(), ingress, egress }];
+    topology.subnets[1].network_acl = Some(0);
+}
+
+fn entry(number: u16, ports: [u16; 2], cidr: &str, allow: bool) -> NetworkAclEntry {
+    let traffic = Traffic::Tcp(PortRange { from: ports[0], to: ports[1] });
+    NetworkAclEntry { number, traffic, cidr: cidr.parse().unwrap(), allow }
+}
+
+const EPHEMERAL: [u16; 2] = [1_024, 65_535];
+const ALL: [u16; 2] = [0, 65_535];
+
+#[test]
+fn the_acl_of_a_clients_own_subnet_is_asked_on_its_packets_way_and_on_the_replies() {
+    for (address, all) in [("10.0.9.10", "0.0.0.0/0"), ("2001:db8:1234:1a09::a", "::/0")] {
+        for (denies_egress, text) in [
+            (true, "acl-stranger egress entry 90 denies it at subnet-cdcdcdcd"),
+            (false, "acl-stranger ingress entry 90 denies it at subnet-cdcdcdcd"),
+        ] {
+            let pass = || vec![entry(100, ALL, all, true)];
+            let mut world = World::with(|topology| strangers_acl(topology, pass(), pass()));
+            let live = world.connected(address, 50_000);
+            assert_eq!(world.call(live, invoke(b"1")).status, 200);
+            let near = world.connected(APP, 50_000);
+            world.update(2, |topology| {
+                let deny = |ports| vec![entry(90, ports, all, false), entry(100, ALL, all, true)];
+                let acl = &mut topology.network_acls[0];
+                if denies_egress {
+                    acl.egress = deny([443, 443]);
+                } else {
+                    acl.ingress = deny(EPHEMERAL);
+                }
+            });
+            // A connection that is there stops, and a new one does not come to be.
+            world.request(live, invoke(b"2"));
+            let new = world.connect_from(address, 50_001);
+            world.run_for(4 * SECOND);
+            assert!(world.clients[live].reply().is_none() && !world.clients[new].is_connected(), "{address} {text}");
+            assert!(world.count("SUBNET_ACL_RESTRICTION") >= 3, "{address} {text}");
+            assert_eq!(world.far.invoked, if denies_egress { 1 } else { 2 }, "{address} {text}");
+            let denials = world.engine.denials();
+            assert!(denials.iter().all(|denial| denial.text == text && denial.eni.is_some()), "{denials:?}");
+            assert_eq!(world.call(near, invoke(b"3")).status, 200, "from another subnet nothing has changed");
+            world.update(3, |topology| {
+                (topology.network_acls[0].ingress, topology.network_acls[0].egress) = (pass(), pass())
+            });
+            assert_eq!(world.reply(live).body, b"2");
+            assert_eq!(world.call(new, invoke(b"4")).body, b"4");
+            world.wind_down();
+        }
+    }
 }
 
 #[test]

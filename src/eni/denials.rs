@@ -16,7 +16,7 @@ pub const DENIALS_MAX: usize = 64;
 /// the packets it is made of.
 const FLOOD: Duration = Duration::from_millis(100);
 
-/// Packets of one kind that went no further: from one source to one port, for one reason.
+/// Packets of one kind that went no further: from one source to one port, for one reason, under the same rules.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Denial {
     /// What the packet was; its source port is that of the last one.
@@ -48,17 +48,32 @@ impl Denial {
 
 #[derive(Debug)]
 pub(super) struct Denials {
-    /// Oldest kind first, with the moment at which it was first seen.
-    ring: VecDeque<(Moment, Denial)>,
+    /// Oldest kind first.
+    ring: VecDeque<Remembered>,
+    /// Of the rules in force: what others denied is not what these deny, and may have another text.
+    epoch: u64,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    /// When the first came.
+    seen: Moment,
+    epoch: u64,
+    denial: Denial,
 }
 
 impl Denials {
-    pub(super) fn new() -> Self {
-        Self { ring: VecDeque::with_capacity(DENIALS_MAX) }
+    pub(super) fn new(epoch: u64) -> Self {
+        Self { ring: VecDeque::with_capacity(DENIALS_MAX), epoch }
+    }
+
+    /// Other rules are in force from now on.
+    pub(super) const fn begin_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Denial> {
-        self.ring.iter().map(|(_, denial)| denial)
+        self.ring.iter().map(|remembered| &remembered.denial)
     }
 
     pub(super) fn record(
@@ -70,19 +85,22 @@ impl Denials {
         explain: impl FnOnce() -> Cow<'static, str>,
     ) {
         // Most often a client tries again: the latest kinds are looked at first.
-        if let Some((_, known)) = self.ring.iter_mut().rev().find(|(_, known)| known.is_of_kind(&subject, reason)) {
+        let epoch = self.epoch;
+        let mut latest = self.ring.iter_mut().rev().filter(|known| known.epoch == epoch).map(|known| &mut known.denial);
+        if let Some(known) = latest.find(|known| known.is_of_kind(&subject, reason)) {
             (known.subject, known.last) = (subject, now.unix);
             known.packets += 1;
             return;
         }
         let is_full = self.ring.len() == DENIALS_MAX;
-        let is_flood = is_full && self.ring.front().is_some_and(|(seen, _)| now.mono.since(*seen) < FLOOD);
+        let is_flood = is_full && self.ring.front().is_some_and(|oldest| now.mono.since(oldest.seen) < FLOOD);
         let text = if is_flood { Cow::Borrowed("not explained: too many denials at once") } else { explain() };
         if is_full {
             self.ring.pop_front();
         }
         let (first, last) = (now.unix, now.unix);
-        self.ring.push_back((now.mono, Denial { subject, reason, text, eni: eni.cloned(), first, last, packets: 1 }));
+        let denial = Denial { subject, reason, text, eni: eni.cloned(), first, last, packets: 1 };
+        self.ring.push_back(Remembered { seen: now.mono, epoch, denial });
     }
 }
 
@@ -99,7 +117,7 @@ mod tests {
 
     #[test]
     fn repeated_denials_are_one_kind_and_the_oldest_kind_makes_way() {
-        let (mut denials, now) = (Denials::new(), Now::default());
+        let (mut denials, now) = (Denials::new(1), Now::default());
         let explained = || Cow::Borrowed("because");
         for attempt in 0..3 {
             let later = now.after(Duration::from_secs(attempt));
@@ -117,8 +135,19 @@ mod tests {
     }
 
     #[test]
+    fn what_other_rules_deny_is_another_kind_with_a_text_of_its_own() {
+        let (mut denials, now) = (Denials::new(1), Now::default());
+        for (epoch, text) in [(1, "one"), (1, "never asked"), (2, "two"), (2, "never asked")] {
+            denials.begin_epoch(epoch);
+            denials.record(subject(1, 0), Reason::NetworkAclDeny, None, now, || Cow::Borrowed(text));
+        }
+        let kinds: Vec<_> = denials.iter().map(|denial| (denial.text.as_ref(), denial.packets)).collect();
+        assert_eq!(kinds, [("one", 2), ("two", 2)]);
+    }
+
+    #[test]
     fn a_flood_of_kinds_is_not_explained_until_it_ebbs() {
-        let (mut denials, now) = (Denials::new(), Now::default());
+        let (mut denials, now) = (Denials::new(1), Now::default());
         for source in 0..=DENIALS_MAX as u32 {
             denials.record(subject(source, 0), Reason::SecurityGroupMismatch, None, now, || Cow::Borrowed("because"));
         }

@@ -5,8 +5,9 @@ use super::slow_path::Refusal;
 use super::snapshot::EniSnapshot;
 use super::{Egress, EniPacket, EniStage, FlowVerdict, Ingress, Origin};
 use crate::flow::{Direction, FlowEntry, FlowId, Observed};
+use crate::packet::PacketMeta;
 use crate::packet::{GsoType, Protocol, clamp_mss};
-use crate::security_group::{AclDecision, Decision, RuleDirection, Subject};
+use crate::security_group::{Crossing, Decision, RuleDirection, Subject};
 use crate::time::Now;
 use crate::verdict::{Counters, Event, Reason};
 
@@ -50,8 +51,8 @@ impl<U> EniStage<U> {
         if entry.epoch != self.snapshot.epoch {
             rejudge(entry, eni, &self.snapshot, counters);
         }
-        if let AclDecision::Deny(entry) = entry.verdict.acl_ingress {
-            return self.deny_by_acl(eni, &packet, RuleDirection::Ingress, entry, now, counters);
+        if let Crossing::Deny(denial) = entry.verdict.acl_ingress {
+            return self.ingress_denied(eni, &packet, denial, now, counters);
         }
         if entry.verdict.origin != origin && entry.ended().is_none() {
             let refusal = Refusal::silent(Reason::CannotRoute, "from another side than the rest of its flow");
@@ -94,26 +95,38 @@ impl<U> EniStage<U> {
         if entry.epoch != self.snapshot.epoch {
             rejudge(entry, eni, &self.snapshot, counters);
         }
-        if let AclDecision::Deny(entry) = entry.verdict.acl_egress {
-            self.deny_by_acl(eni, &packet, RuleDirection::Egress, entry, now, counters);
-            return Egress::Drop(Reason::NetworkAclDeny);
+        if let Crossing::Deny(denial) = entry.verdict.acl_egress {
+            return self.egress_denied(flow, eni, &packet, denial, now, counters);
         }
-        match self.flows.observe(flow, Direction::Reply, packet.meta, now.mono) {
-            Observed::Active | Observed::Established => {}
-            Observed::Closed => counters.count(Event::FlowClosed),
-            Observed::Late(reason) => {
-                counters.deny(reason);
-                return Egress::Drop(reason);
-            }
-            // Replies never open anything.
-            Observed::Reopen => {
-                counters.deny(Reason::FlowClosed);
-                return Egress::Drop(Reason::FlowClosed);
-            }
+        if let Some(reason) = self.track_reply(flow, packet.meta, now, counters) {
+            return Egress::Drop(reason);
         }
         self.clamp(&mut packet, counters);
         self.log_flow(flow, Direction::Reply, &packet, now);
         Egress::Send(origin)
+    }
+
+    /// Tracks a packet away from the interface. Says why it goes nowhere, if so; that is counted here.
+    #[inline]
+    pub(super) fn track_reply(
+        &mut self,
+        flow: FlowId,
+        meta: &PacketMeta,
+        now: Now,
+        counters: &Counters,
+    ) -> Option<Reason> {
+        let reason = match self.flows.observe(flow, Direction::Reply, meta, now.mono) {
+            Observed::Active | Observed::Established => return None,
+            Observed::Closed => {
+                counters.count(Event::FlowClosed);
+                return None;
+            }
+            Observed::Late(reason) => reason,
+            // Replies never open anything.
+            Observed::Reopen => Reason::FlowClosed,
+        };
+        counters.deny(reason);
+        Some(reason)
     }
 
     #[inline]
@@ -136,7 +149,7 @@ impl<U> EniStage<U> {
     }
 }
 
-/// Judges a flow by the rules in force. The network ACL is stateless and counts at once. The security groups were asked when the
+/// Judges a flow by the rules in force. Network ACLs are stateless and count at once. The security groups were asked when the
 /// flow began; they only say which rule lets it in now, if any does.
 #[cold]
 fn rejudge<U>(entry: &mut FlowEntry<FlowVerdict, U>, eni: u16, snapshot: &EniSnapshot, counters: &Counters) {
@@ -150,13 +163,8 @@ fn rejudge<U>(entry: &mut FlowEntry<FlowVerdict, U>, eni: u16, snapshot: &EniSna
         Decision::Allow(rule) => Some(rule),
         Decision::Deny => None,
     };
-    entry.verdict.acl_ingress = rules.network_acl.evaluate(RuleDirection::Ingress, &subject);
-    entry.verdict.acl_egress = rules.network_acl.evaluate(RuleDirection::Egress, &replies(&subject));
-}
-
-/// What rules see of the replies.
-pub(super) const fn replies(subject: &Subject) -> Subject {
-    Subject { tuple: subject.tuple.reversed(), icmp: None }
+    entry.verdict.acl_ingress = snapshot.network_acls.evaluate(&subject);
+    entry.verdict.acl_egress = snapshot.network_acls.evaluate(&subject.replies());
 }
 
 /// What flow logs say of a packet.

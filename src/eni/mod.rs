@@ -1,21 +1,22 @@
 //! The endpoint's interfaces: what gets in, what gets out, and what is remembered of it.
 //!
 //! One [`EniStage`] per worker covers all enis of the endpoint. A packet of a known flow takes the fast path: one lookup, the
-//! cached verdict, tracking. A flow's first packet takes the slow path: network ACL, security groups, and what AWS documents of
+//! cached verdict, tracking. A flow's first packet takes the slow path: network ACLs, security groups, and what AWS documents of
 //! an interface endpoint: it answers on port 443 alone, never answers ICMP, never sends fragmentation-needed, never initiates.
 //!
-//! What a packet meets, in order: source/destination check, MTU, network ACL, flow, security groups, protocol, port, limits.
+//! What a packet meets, in order: source/destination check, MTU, network ACLs (its sender's subnet's, the eni's), flow, security groups, protocol, port, limits.
 //! A denied packet is dropped silently, whatever denied it. Two behaviours that AWS leaves open are settings: a SYN to another
 //! port, and a packet of a flow that the idle time-out ended.
 //!
 //! Rules come as an immutable [`EniSnapshot`] with an epoch. A flow made under an older epoch is judged again when next hit:
-//! the network ACL counts at once; a tracked flow survives a revoked security-group rule, a new one does not.
+//! network ACLs count at once; a tracked flow survives a revoked security-group rule, a new one does not.
 //!
 //! Limits: flows and half-open connections (settings), [`DENIALS_MAX`] remembered denials, the flow log's records per window.
 //! Timers: the idle time-out (AWS: 350 s) and the handshake's. Everything dropped is counted here, by its reason.
 //!
 //! What this does not do: TCP itself, and sending; the caller emits the RST that [`Ingress::Reset`] asks for.
 
+mod boundary;
 mod denials;
 mod fast_path;
 mod flow_log;
@@ -28,7 +29,7 @@ use std::time::Duration;
 
 use crate::flow::{EndCause, Ended, FlowId, FlowLimits, FlowSeed, FlowTable, FlowTimeouts};
 use crate::packet::{PacketMeta, VirtioHeader};
-use crate::security_group::{AclDecision, RuleDirection, RuleIndex, RuleName};
+use crate::security_group::{Crossing, RuleDirection, RuleIndex, RuleName};
 use crate::time::{Moment, Now};
 use crate::verdict::{Counters, Event, Reason};
 
@@ -93,8 +94,9 @@ pub struct FlowVerdict {
     eni: u16,
     origin: Origin,
     rule: Option<RuleIndex>,
-    acl_ingress: AclDecision,
-    acl_egress: AclDecision,
+    /// All ACLs on the way to the eni, and on the way of the replies.
+    acl_ingress: Crossing,
+    acl_egress: Crossing,
     log: [LogHandle; 2],
 }
 
@@ -139,7 +141,7 @@ impl<U> EniStage<U> {
         Self {
             flows: FlowTable::new(limits, timeouts, seed),
             log,
-            denials: Denials::new(),
+            denials: Denials::new(snapshot.epoch),
             replaced: VecDeque::new(),
             snapshot,
         }
@@ -148,6 +150,7 @@ impl<U> EniStage<U> {
     /// Takes new rules into force. Flows are judged by them as packets come.
     pub fn update(&mut self, snapshot: Arc<EniSnapshot>) {
         self.log.update(&snapshot);
+        self.denials.begin_epoch(snapshot.epoch);
         self.snapshot = snapshot;
     }
 

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use super::fast_path::{logged, replies};
+use super::fast_path::logged;
 use super::flow_log::{Action, LogHandle, Logged};
 use super::{EniPacket, EniStage, FlowVerdict, Ingress, Origin, SERVICE_PORT};
 use crate::config::Unanswered;
 use crate::flow::Direction;
 use crate::packet::{Protocol, TcpFlags};
-use crate::security_group::{AclDecision, AclEntry, Decision, RuleDirection, Subject};
+use crate::security_group::{Crossing, Decision, RuleDirection, Subject};
 use crate::time::Now;
 use crate::verdict::{Counters, Event, Reason};
 
@@ -44,9 +44,9 @@ impl<U> EniStage<U> {
         }
         let rules = &self.snapshot.enis[usize::from(eni)];
         let subject = Subject::of(meta);
-        let acl_ingress = rules.network_acl.evaluate(RuleDirection::Ingress, &subject);
-        if let AclDecision::Deny(entry) = acl_ingress {
-            return self.deny_by_acl(eni, &packet, RuleDirection::Ingress, entry, now, counters);
+        let acl_ingress = self.snapshot.network_acls.evaluate(&subject);
+        if let Crossing::Deny(denial) = acl_ingress {
+            return self.ingress_denied(eni, &packet, denial, now, counters);
         }
         counters.count(Event::RuleWalk);
         let Decision::Allow(rule) = rules.security_groups.evaluate(RuleDirection::Ingress, &subject) else {
@@ -64,7 +64,7 @@ impl<U> EniStage<U> {
                 Refusal::silent(Reason::FlowUnknown, "it opens no connection and belongs to none")
             }
             Protocol::TCP => {
-                let acl_egress = rules.network_acl.evaluate(RuleDirection::Egress, &replies(&subject));
+                let acl_egress = self.snapshot.network_acls.evaluate(&subject.replies());
                 let log = [LogHandle::NONE; 2];
                 let verdict = FlowVerdict { eni, origin, rule: Some(rule), acl_ingress, acl_egress, log };
                 match self.flows.open(meta, verdict, self.snapshot.epoch, now.mono) {
@@ -93,7 +93,7 @@ impl<U> EniStage<U> {
         self.refuse(Some(eni), &packet, refusal, now, counters)
     }
 
-    /// Drops a packet that no rule denies, or asks for a RST if the refusal and the network ACL will have one.
+    /// Drops a packet that no rule denies, or asks for a RST if the refusal and the network ACLs will have one.
     #[cold]
     pub(super) fn refuse(
         &mut self,
@@ -108,13 +108,11 @@ impl<U> EniStage<U> {
         counters.deny(reason);
         let rules = eni.and_then(|eni| self.snapshot.enis.get(usize::from(eni)));
         self.denials.record(subject, reason, rules.map(|rules| &rules.id), now, || Cow::Borrowed(text));
-        let (Some(eni), Some(rules)) = (eni, rules) else { return Ingress::Drop(reason) };
+        let Some(eni) = eni else { return Ingress::Drop(reason) };
         // RFC 9293 §3.5.2: a RST is never answered with one.
         let is_answered = answer == Unanswered::Reset
             && meta.tuple().protocol == Protocol::TCP
             && !meta.tcp_flags().contains(TcpFlags::RST);
-        let reply = replies(&subject);
-        let acl_egress = rules.network_acl.evaluate(RuleDirection::Egress, &reply);
         // AWS: what comes after a connection's end is REJECT.
         if matches!(reason, Reason::FlowClosed | Reason::FlowIdleExpired) {
             self.log_packet(logged(eni, packet, Action::Reject), now);
@@ -122,9 +120,11 @@ impl<U> EniStage<U> {
         if !is_answered {
             return Ingress::Drop(reason);
         }
-        let (action, outcome) = match acl_egress {
-            AclDecision::Allow(_) => (Action::Accept, Ingress::Reset(reason)),
-            AclDecision::Deny(_) => (Action::Reject, Ingress::Drop(reason)),
+        let reply = subject.replies();
+        let (action, outcome) = match self.snapshot.network_acls.evaluate(&reply) {
+            Crossing::Allow => (Action::Accept, Ingress::Reset(reason)),
+            Crossing::Deny(denial) if self.is_at(eni, denial) => (Action::Reject, Ingress::Drop(reason)),
+            Crossing::Deny(_) => (Action::Accept, Ingress::Drop(reason)),
         };
         let bytes = if meta.tuple().is_v6() { 60 } else { 40 };
         self.log_packet(Logged { eni, tuple: reply.tuple, action, packets: 1, bytes }, now);
@@ -151,28 +151,7 @@ impl<U> EniStage<U> {
         Ingress::Drop(reason)
     }
 
-    #[cold]
-    pub(super) fn deny_by_acl(
-        &mut self,
-        eni: u16,
-        packet: &EniPacket<'_>,
-        direction: RuleDirection,
-        entry: AclEntry,
-        now: Now,
-        counters: &Counters,
-    ) -> Ingress {
-        let reason = Reason::NetworkAclDeny;
-        counters.deny(reason);
-        if let Some(rules) = self.snapshot.enis.get(usize::from(eni)) {
-            self.denials.record(Subject::of(packet.meta), reason, Some(&rules.id), now, || {
-                Cow::Owned(rules.network_acl.explain(direction, entry))
-            });
-        }
-        self.log_packet(logged(eni, packet, Action::Reject), now);
-        Ingress::Drop(reason)
-    }
-
-    fn log_packet(&mut self, logged: Logged, now: Now) {
+    pub(super) fn log_packet(&mut self, logged: Logged, now: Now) {
         self.log.record(&mut { LogHandle::NONE }, logged, now.unix);
     }
 }

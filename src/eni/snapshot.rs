@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::Origin;
 use crate::config::{EndpointSettings, Topology};
 use crate::packet::Addresses;
-use crate::security_group::{NetworkAclRules, SecurityGroupRules};
+use crate::security_group::{NetworkAcls, SecurityGroupRules};
 
 /// One eni's addresses and rules.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub struct EniRules {
     pub ipv6: Option<Ipv6Addr>,
     /// Its groups.
     pub security_groups: SecurityGroupRules,
-    /// The ACL of its subnet.
-    pub network_acl: NetworkAclRules,
+    /// Index of its subnet in the topology.
+    pub subnet: usize,
 }
 
 /// All enis of the endpoint at one epoch. Immutable; a change makes another.
@@ -36,6 +36,8 @@ pub struct EniSnapshot {
     pub enis: Vec<EniRules>,
     /// The endpoint's settings.
     pub settings: EndpointSettings,
+    /// The ACLs of all the VPC's subnets: a packet to an eni crosses its sender's subnet's boundary first.
+    pub network_acls: NetworkAcls,
     /// The VPC's ranges.
     vpc: Vec<IpNet>,
     /// Ranges behind the customer gateway: the on-premises network's and the tunnel's inside.
@@ -50,13 +52,14 @@ impl EniSnapshot {
             ipv4: eni.ipv4,
             ipv6: eni.ipv6,
             security_groups: SecurityGroupRules::compile(topology, index),
-            network_acl: NetworkAclRules::compile(topology, eni.subnet),
+            subnet: eni.subnet,
         });
         Self {
             epoch,
             account: topology.account.as_str().into(),
             enis: enis.collect(),
             settings: topology.endpoint.settings.clone(),
+            network_acls: NetworkAcls::compile(topology),
             vpc: ranges(topology.vpc.cidr, topology.vpc.cidr6),
             on_premises: {
                 let mut ranges = ranges(topology.on_premises.cidr, topology.on_premises.cidr6);

@@ -10,6 +10,8 @@ use crate::packet::{Protocol, TcpFlags, mss_option, parse};
 use crate::security_group::testing::{parse_traffic, rule, topology};
 use crate::time::UnixTime;
 
+mod boundary;
+
 const SYN: TcpFlags = TcpFlags::SYN;
 const ACK: TcpFlags = TcpFlags::ACK;
 const SYN_ACK: TcpFlags = SYN.union(ACK);
@@ -411,8 +413,8 @@ fn network_acls_count_at_once_and_in_both_directions_but_not_inside_the_subnet()
     assert_eq!(
         world.denials(),
         [
-            "SUBNET_ACL_RESTRICTION acl-1 ingress entry 100 denies it",
-            "SUBNET_ACL_RESTRICTION acl-1 egress entry 100 denies it"
+            "SUBNET_ACL_RESTRICTION acl-1 ingress entry 100 denies it at subnet-1",
+            "SUBNET_ACL_RESTRICTION acl-1 egress entry 100 denies it at subnet-1"
         ]
     );
     assert_eq!(world.counters.reason(Reason::NetworkAclDeny), 2);
@@ -456,8 +458,10 @@ proptest! {
     #[test]
     fn every_packet_has_one_outcome_and_one_counter(
         steps in prop::collection::vec((0usize..6, 0u16..4, any::<u8>(), 0u8..4, any::<bool>(), 0u64..400), 1..80),
+        closed in prop::array::uniform4(prop::bool::weighted(0.2)),
     ) {
-        let mut topology = quickstart();
+        let mut topology = boundary::two_subnets(closed);
+        topology.security_groups[0].ingress.push(rule("sgr-stranger", "tcp/443", "10.0.9.0/24"));
         (topology.endpoint.settings.flow_limit, topology.endpoint.settings.half_open_limit) = (3, 2);
         topology.endpoint.settings.late_packet = Unanswered::Reset;
         let mut world = World::new(&topology);

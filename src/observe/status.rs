@@ -153,19 +153,18 @@ fn security_groups(topology: &Topology) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// One line for each subnet with an eni, whose ACL is asked, and for each other one that has an ACL, which is not.
+/// One line for each subnet that has an ACL, and for each other one with an eni.
 fn network_acls(topology: &Topology) -> Vec<Value> {
     let stage = "network_acl";
     let of_subnet = |(index, subnet): (usize, &Subnet)| {
         let has_eni = topology.endpoint.enis.iter().any(|eni| eni.subnet == index);
         let acl = subnet.network_acl.map(|acl| &topology.network_acls[acl]);
         match acl {
-            Some(acl) if has_eni => {
+            Some(acl) => {
                 let (ingress, egress) = (acl.ingress.len(), acl.egress.len());
                 Some(on(stage, format!("{} on {} ({ingress} entries in, {egress} out)", acl.id, subnet.id)))
             }
             None if has_eni => Some(on(stage, format!("default ACL on {}: allow all", subnet.id))),
-            Some(acl) => Some(off(stage, format!("{} on {}: only subnets with an eni are judged", acl.id, subnet.id))),
             None => None,
         }
     };

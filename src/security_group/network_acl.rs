@@ -1,116 +1,82 @@
 //! The network ACL of a subnet: stateless, numbered, the first entry that fits decides.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use super::subject::{RuleDirection, Subject};
-use crate::config::{NetworkAcl, NetworkAclEntry, Subnet, Topology};
+use crate::config::{NetworkAcl, NetworkAclEntry, Subnet};
 
 /// The entry that decided.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum AclEntry {
-    /// The one with this number.
-    Number(u16),
+pub struct AclEntry(u16);
+
+impl AclEntry {
     /// The implicit last one, which denies. AWS shows it as `*`.
-    Last,
-    /// None: the packet stays inside the subnet, which ACLs do not see.
-    SameSubnet,
+    pub const LAST: Self = Self(u16::MAX);
+
+    /// The one with this number, 1 to 32766.
+    pub const fn number(number: u16) -> Self {
+        Self(number)
+    }
 }
 
 impl fmt::Display for AclEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => write!(f, "{number}"),
-            Self::Last => f.write_str("*"),
-            Self::SameSubnet => f.write_str("-"),
-        }
+        if *self == Self::LAST { f.write_str("*") } else { write!(f, "{}", self.0) }
     }
 }
 
-/// What the ACL says, and by which entry.
+/// What one ACL says, and by which entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum AclDecision {
+pub(super) enum AclDecision {
     /// It may pass.
     Allow(AclEntry),
     /// It may not.
     Deny(AclEntry),
 }
 
-/// The rules at the boundary of one subnet. Forty entries at most, walked in order.
+/// The ACL of one subnet that has not the default one. Forty entries at most, walked in order.
 #[derive(Clone, Debug)]
-pub struct NetworkAclRules {
+pub(super) struct NetworkAclRules {
     id: String,
-    subnet: Subnet,
+    subnet: String,
     ingress: Vec<NetworkAclEntry>,
     egress: Vec<NetworkAclEntry>,
-    is_default: bool,
 }
 
-/// The number of the default ACL's only entry, which allows all.
-const DEFAULT_NUMBER: u16 = 100;
-
 impl NetworkAclRules {
-    /// The ACL of subnet number `subnet`; the default ACL, which allows all, if it has none.
-    ///
-    /// # Panics
-    /// If there is no such subnet.
-    pub fn compile(topology: &Topology, subnet: usize) -> Self {
-        let subnet = topology.subnets[subnet].clone();
+    /// `acl` at the boundary of `subnet`.
+    pub(super) fn compile(acl: &NetworkAcl, subnet: &Subnet) -> Self {
         let sorted = |entries: &[NetworkAclEntry]| {
             let mut entries = entries.to_vec();
             entries.sort_by_key(|entry| entry.number);
             entries
         };
-        match subnet.network_acl.map(|index| &topology.network_acls[index]) {
-            Some(NetworkAcl { id, ingress, egress }) => {
-                Self { id: id.clone(), subnet, ingress: sorted(ingress), egress: sorted(egress), is_default: false }
-            }
-            None => {
-                Self { id: "default".to_owned(), subnet, ingress: Vec::new(), egress: Vec::new(), is_default: true }
-            }
-        }
+        let (ingress, egress) = (sorted(&acl.ingress), sorted(&acl.egress));
+        Self { id: acl.id.clone(), subnet: subnet.id.clone(), ingress, egress }
     }
 
-    /// `acl-…`, or `default`.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Whether a packet to or from `peer` crosses the subnet's boundary.
-    #[inline]
-    pub fn is_crossed_by(&self, peer: IpAddr) -> bool {
-        !self.subnet.contains(peer)
-    }
-
-    /// Whether the packet may cross. Replies are judged like any other packet: there is no state.
-    #[inline]
-    pub fn evaluate(&self, direction: RuleDirection, subject: &Subject) -> AclDecision {
-        if self.is_default {
-            return AclDecision::Allow(AclEntry::Number(DEFAULT_NUMBER));
-        }
+    /// Whether a packet may cross the subnet's boundary. Replies are judged like any other packet: there is no state.
+    pub(super) fn evaluate(&self, direction: RuleDirection, subject: &Subject) -> AclDecision {
         let peer = subject.peer(direction);
-        if !self.is_crossed_by(peer) {
-            return AclDecision::Allow(AclEntry::SameSubnet);
-        }
         let entries = match direction {
             RuleDirection::Ingress => &self.ingress,
             RuleDirection::Egress => &self.egress,
         };
         let decides = |entry: &&NetworkAclEntry| entry.cidr.contains(&peer) && subject.is_of_traffic(&entry.traffic);
         match entries.iter().find(decides) {
-            Some(entry) if entry.allow => AclDecision::Allow(AclEntry::Number(entry.number)),
-            Some(entry) => AclDecision::Deny(AclEntry::Number(entry.number)),
-            None => AclDecision::Deny(AclEntry::Last),
+            Some(entry) if entry.allow => AclDecision::Allow(AclEntry::number(entry.number)),
+            Some(entry) => AclDecision::Deny(AclEntry::number(entry.number)),
+            None => AclDecision::Deny(AclEntry::LAST),
         }
     }
 
-    /// A denial in words: `acl-1 ingress entry 90 denies it`.
-    pub fn explain(&self, direction: RuleDirection, entry: AclEntry) -> String {
+    /// A denial in words: `acl-1 ingress entry 90 denies it at subnet-1`.
+    pub(super) fn explain(&self, direction: RuleDirection, entry: AclEntry) -> String {
         let direction = match direction {
             RuleDirection::Ingress => "ingress",
             RuleDirection::Egress => "egress",
         };
-        format!("{} {direction} entry {entry} denies it", self.id)
+        format!("{} {direction} entry {entry} denies it at {}", self.id, self.subnet)
     }
 }
 
@@ -119,18 +85,25 @@ mod tests {
     use super::super::rules::tests::{icmp, parse_traffic, reply, tcp, topology};
     use super::*;
     use crate::packet::Protocol;
-    use AclEntry::{Last, Number, SameSubnet};
 
     fn entry(number: u16, traffic: &str, cidr: &str, allow: bool) -> NetworkAclEntry {
         NetworkAclEntry { number, traffic: parse_traffic(traffic), cidr: cidr.parse().unwrap(), allow }
     }
 
     fn rules(ingress: Vec<NetworkAclEntry>, egress: Vec<NetworkAclEntry>) -> NetworkAclRules {
-        let mut topology = topology();
-        topology.network_acls = vec![NetworkAcl { id: "acl-1".to_owned(), ingress, egress }];
-        topology.subnets[0].network_acl = Some(0);
-        NetworkAclRules::compile(&topology, 0)
+        let acl = NetworkAcl { id: "acl-1".to_owned(), ingress, egress };
+        NetworkAclRules::compile(&acl, &topology().subnets[0])
     }
+
+    const fn allow(number: u16) -> AclDecision {
+        AclDecision::Allow(AclEntry::number(number))
+    }
+
+    const fn deny(number: u16) -> AclDecision {
+        AclDecision::Deny(AclEntry::number(number))
+    }
+
+    const DENY_LAST: AclDecision = AclDecision::Deny(AclEntry::LAST);
 
     #[test]
     fn the_first_entry_that_fits_decides_by_number() {
@@ -144,32 +117,23 @@ mod tests {
             vec![entry(100, "tcp/1024-65535", "0.0.0.0/0", true)],
         );
         let ingress = |subject| acl.evaluate(RuleDirection::Ingress, &subject);
-        assert_eq!(ingress(tcp("10.0.9.7", 443)), AclDecision::Allow(Number(90)));
-        assert_eq!(ingress(tcp("10.0.9.8", 443)), AclDecision::Deny(Number(100)));
-        assert_eq!(ingress(tcp("10.0.9.8", 80)), AclDecision::Allow(Number(200)));
-        assert_eq!(ingress(icmp("8.8.8.8", 8, 0)), AclDecision::Allow(Number(200)));
-        assert_eq!(ingress(tcp("2001:db8::1", 443)), AclDecision::Allow(Number(300)));
-        assert_eq!(ingress(tcp("2001:db8::1", 80)), AclDecision::Deny(Last));
+        assert_eq!(ingress(tcp("10.0.9.7", 443)), allow(90));
+        assert_eq!(ingress(tcp("10.0.9.8", 443)), deny(100));
+        assert_eq!(ingress(tcp("10.0.9.8", 80)), allow(200));
+        assert_eq!(ingress(icmp("8.8.8.8", 8, 0)), allow(200));
+        assert_eq!(ingress(tcp("2001:db8::1", 443)), allow(300));
+        assert_eq!(ingress(tcp("2001:db8::1", 80)), DENY_LAST);
         // Replies need their ephemeral ports allowed.
         let away = |port| acl.evaluate(RuleDirection::Egress, &reply("10.0.9.7", port));
-        assert_eq!((away(40_000), away(1023)), (AclDecision::Allow(Number(100)), AclDecision::Deny(Last)));
-        assert_eq!(acl.explain(RuleDirection::Egress, Last), "acl-1 egress entry * denies it");
+        assert_eq!((away(40_000), away(1023)), (allow(100), DENY_LAST));
+        assert_eq!(acl.explain(RuleDirection::Egress, AclEntry::LAST), "acl-1 egress entry * denies it at subnet-1");
     }
 
     #[test]
-    fn an_empty_acl_denies_and_the_default_one_allows() {
+    fn an_empty_acl_denies() {
         let none = rules(vec![], vec![]);
-        assert_eq!(none.evaluate(RuleDirection::Ingress, &tcp("10.0.9.7", 443)), AclDecision::Deny(Last));
-        let default = NetworkAclRules::compile(&topology(), 0);
-        assert_eq!(default.id(), "default");
-        assert_eq!(default.evaluate(RuleDirection::Ingress, &tcp("10.0.9.7", 443)), AclDecision::Allow(Number(100)));
-    }
-
-    #[test]
-    fn inside_the_subnet_no_acl_is_asked() {
-        let none = rules(vec![], vec![]);
-        assert_eq!(none.evaluate(RuleDirection::Ingress, &tcp("10.0.1.10", 443)), AclDecision::Allow(SameSubnet));
-        assert_eq!(none.evaluate(RuleDirection::Egress, &reply("10.0.1.10", 40_000)), AclDecision::Allow(SameSubnet));
+        assert_eq!(none.evaluate(RuleDirection::Ingress, &tcp("10.0.9.7", 443)), DENY_LAST);
+        assert_eq!(none.evaluate(RuleDirection::Egress, &reply("10.0.9.7", 40_000)), DENY_LAST);
     }
 
     #[test]
@@ -180,8 +144,8 @@ mod tests {
             subject.tuple.protocol = protocol;
             acl.evaluate(RuleDirection::Ingress, &subject)
         };
-        assert_eq!(of(Protocol::UDP), AclDecision::Allow(Number(1)));
-        assert_eq!(of(Protocol(47)), AclDecision::Allow(Number(2)));
-        assert_eq!(of(Protocol::TCP), AclDecision::Deny(Last));
+        assert_eq!(of(Protocol::UDP), allow(1));
+        assert_eq!(of(Protocol(47)), allow(2));
+        assert_eq!(of(Protocol::TCP), DENY_LAST);
     }
 }

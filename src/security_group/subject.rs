@@ -30,6 +30,13 @@ impl Subject {
         Self { tuple: packet.tuple(), icmp: packet.icmp() }
     }
 
+    /// What rules see of the replies.
+    #[inline]
+    #[must_use]
+    pub const fn replies(&self) -> Self {
+        Self { tuple: self.tuple.reversed(), icmp: None }
+    }
+
     /// The address that a rule's CIDR is about.
     #[inline]
     pub const fn peer(&self, direction: RuleDirection) -> IpAddr {
