@@ -7,6 +7,7 @@ mod world;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use vpce::config::{NetworkAcl, NetworkAclEntry, PortRange, Topology, Traffic};
 use vpce::engine::Port;
 use vpce::packet::checksum::fill_partial;
 use vpce::packet::{TcpFlags, VirtioHeader, mss_option, parse};
@@ -159,6 +160,71 @@ fn nobody_sends_in_anothers_name() {
     world.inject(Port::Router, &udp(vpc, "8.8.8.8:53".parse().unwrap(), 64, b"x"));
     world.settle();
     assert_eq!((world.count("CANNOT_ROUTE"), world.far.passed.len(), world.unclaimed.len()), (6, 0, 0));
+}
+
+/// An ACL on the subnet of `10.0.1.10` and of the inbound endpoint that denies UDP to these ports, on the way in and out.
+fn deny_udp(topology: &mut Topology, ingress: Option<u16>, egress: Option<u16>) {
+    let entries = |port: Option<u16>| {
+        ["0.0.0.0/0", "::/0"].into_iter().flat_map(move |cidr| {
+            let entry =
+                |number, traffic, allow| NetworkAclEntry { number, traffic, cidr: cidr.parse().unwrap(), allow };
+            let deny = port.map(|port| entry(90, Traffic::Udp(PortRange { from: port, to: port }), false));
+            deny.into_iter().chain([entry(100, Traffic::All, true)])
+        })
+    };
+    let acl =
+        NetworkAcl { id: "acl-1".to_owned(), ingress: entries(ingress).collect(), egress: entries(egress).collect() };
+    topology.network_acls = vec![acl];
+    topology.subnets[0].network_acl = Some(0);
+}
+
+#[test]
+fn the_acl_of_the_hosts_subnet_judges_what_passes_each_way_by_itself() {
+    for index in [0, 1] {
+        let (vpc, far, _) = pair(index);
+        let other = SocketAddr::new(far.ip(), 81);
+        for (ingress, egress, passed, back) in [
+            (None, None, 2, 1),
+            (None, Some(far.port()), 1, 1),
+            (Some(vpc.port()), None, 2, 0),
+            (Some(9), Some(9), 2, 1),
+        ] {
+            let mut world = vpn();
+            world.update(2, |topology| deny_udp(topology, ingress, egress));
+            world.inject(Port::Router, &udp(vpc, far, 64, b"there"));
+            world.inject(Port::Router, &udp(vpc, other, 64, b"elsewhere"));
+            let now = world.now;
+            world.far.send(&udp(far, vpc, 64, b"back"), now);
+            world.settle();
+            assert_eq!((world.far.passed.len(), world.unclaimed.len()), (passed, back), "{vpc} {ingress:?} {egress:?}");
+            let denied = (3 - passed - back) as u64;
+            assert_eq!((world.count("SUBNET_ACL_RESTRICTION"), world.count("FORWARDED")), (denied, 3 - denied));
+            let denials = world.engine.denials();
+            assert_eq!(denials.len() as u64, denied, "{denials:?}");
+            let direction = if egress.is_some() { "egress" } else { "ingress" };
+            let text = format!("acl-1 {direction} entry 90 denies it at subnet-abababab");
+            assert!(denials.iter().all(|denial| denial.text == text && denial.eni.is_none()), "{denials:?}");
+        }
+    }
+}
+
+#[test]
+fn an_acl_judges_what_is_asked_of_the_inbound_endpoint_but_never_of_the_vpcs_own_resolver() {
+    let (resolver, inbound) = ("10.0.0.2:53".parse().unwrap(), "10.0.1.53:53".parse().unwrap());
+    let (vpc, far) = ("10.0.1.10:5353".parse().unwrap(), "192.168.10.2:5353".parse().unwrap());
+    for (ingress, egress) in [(Some(53), Some(53)), (Some(5_353), Some(5_353))] {
+        let mut world = vpn();
+        world.update(2, |topology| deny_udp(topology, ingress, egress));
+        world.inject(Port::Router, &udp(vpc, resolver, 64, &query()));
+        world.inject(Port::Router, &udp(vpc, inbound, 64, &query()));
+        let now = world.now;
+        world.far.send(&udp(far, inbound, 64, &query()), now);
+        world.settle();
+        assert_eq!(world.unclaimed.len(), 2, "at VPC+2, and from the same subnet");
+        assert_eq!((world.count("SUBNET_ACL_RESTRICTION"), world.far.passed.len()), (1, 0));
+        // Denied on its way in, or its answer on the way out.
+        assert_eq!(world.count("DNS_ANSWERED"), if ingress == Some(53) { 2 } else { 3 });
+    }
 }
 
 fn query() -> Vec<u8> {

@@ -24,7 +24,8 @@
 //! source interface, [`INBOUND_PER_SECOND`] for the inbound endpoint; a source over [`SOURCES`] is dropped as over its limit.
 //! Answers of at most [`PAYLOAD`] bytes (RFC 6891), or of what the client says it takes.
 //!
-//! Queries to the VPC's resolver pass no security group and no network ACL (VPC user guide), and appear in no flow log.
+//! Queries to the VPC's resolver pass no security group and no network ACL (VPC user guide), and appear in no flow log. The
+//! inbound endpoint stands in a subnet, whose ACL the caller asks; it has no security group here.
 
 mod rate;
 mod zones;

@@ -1,18 +1,23 @@
 //! Packets that only pass: the VPC's router between its hosts and the tunnel.
 //!
-//! What an AWS virtual private gateway does with them: hop limit, MSS clamped to the tunnel (it neither fragments nor sends
+//! The ACL of the host's subnet judges them, each by itself: there is no state. Then what an AWS virtual private gateway does
+//! with them: hop limit, MSS clamped to the tunnel (it neither fragments nor sends
 //! fragmentation-needed), super-segments cut to the tunnel's MTU before they are sealed.
 
 use super::Engine;
 use super::egress::{Output, Port};
 use crate::packet::checksum::ChecksumState;
 use crate::packet::{GsoType, PacketMeta, Segmenter, VirtioHeader, clamp_mss, complete_checksum, decrement_hop_limit};
+use crate::security_group::Subject;
 use crate::tunnel::mtu::{mss_ipv4, mss_ipv6};
 use crate::verdict::{Event, Reason};
 
 impl Engine {
     /// Sends a packet of a VPC host into the tunnel.
     pub(super) fn forward_to_tunnel(&mut self, packet: &mut [u8], meta: &PacketMeta, header: &VirtioHeader) {
+        if !self.eni.lets_pass(&Subject::of(meta), self.now, &self.counters) {
+            return;
+        }
         let mut meta = *meta;
         if let Err(reason) = self.pass(packet, &mut meta, header.checksum_state()) {
             return self.counters.deny(reason);
@@ -30,6 +35,9 @@ impl Engine {
 
     /// Hands a packet that came out of the tunnel to a VPC host.
     pub(super) fn forward_to_vpc(&mut self, packet: &mut [u8], meta: &PacketMeta, output: &mut impl Output) {
+        if !self.eni.lets_pass(&Subject::of(meta), self.now, &self.counters) {
+            return;
+        }
         let mut meta = *meta;
         if let Err(reason) = self.pass(packet, &mut meta, ChecksumState::Complete) {
             return self.counters.deny(reason);

@@ -12,6 +12,7 @@ use crate::eni::{EniPacket, Ingress, Origin};
 use crate::flow::FlowId;
 use crate::packet::checksum::verify_transport;
 use crate::packet::{PacketMeta, Protocol, TcpFlags, VirtioHeader, emit_reset, parse};
+use crate::security_group::Subject;
 use crate::tcp::Leg;
 use crate::tunnel::{Received, batch};
 use crate::verdict::{Event, Reason};
@@ -215,17 +216,29 @@ impl Engine {
         if tuple.protocol != Protocol::UDP || tuple.dst_socket().port() != DNS_PORT {
             return self.counters.deny(Reason::ProtocolUnsupported);
         }
+        // VPC+2 is in no subnet, and no ACL judges what is asked there. The inbound endpoint is in one, as any interface is.
+        let subject = Subject::of(meta);
+        let is_judged = view == View::OnPremises;
+        if is_judged && !self.eni.lets_pass(&subject, self.now, &self.counters) {
+            return;
+        }
         let query = &packet[meta.payload_offset()..][..meta.payload_len()];
-        match self.resolver.answer(view, query, tuple.src(), self.now.mono, &mut self.dns_answer) {
+        let is_answered = match self.resolver.answer(view, query, tuple.src(), self.now.mono, &mut self.dns_answer) {
             Answer::Sent(event) => {
                 self.counters.count(event);
-                self.reply_udp(tuple.dst_socket(), tuple.src_socket(), leg, output);
+                true
             }
             Answer::Refused(reason) => {
                 self.counters.deny(reason);
-                self.reply_udp(tuple.dst_socket(), tuple.src_socket(), leg, output);
+                true
             }
-            Answer::Dropped(reason) => self.counters.deny(reason),
+            Answer::Dropped(reason) => {
+                self.counters.deny(reason);
+                false
+            }
+        };
+        if is_answered && (!is_judged || self.eni.lets_pass(&subject.replies(), self.now, &self.counters)) {
+            self.reply_udp(tuple.dst_socket(), tuple.src_socket(), leg, output);
         }
     }
 
