@@ -22,6 +22,7 @@ in_both_modes! {
     the_tunnels_mtu_and_mss_are_those_of_a_vpn: [Python, Curl];
     a_rule_may_name_a_group_or_a_prefix_list: [Python];
     a_network_acl_is_stateless: [Python];
+    the_acl_of_a_clients_own_subnet_is_in_force: [Python];
     what_a_rule_allows_but_the_service_does_not_serve_is_silent: [Python];
     round_robin_is_over_the_enis_of_all_zones: [Python];
     an_idle_flow_is_forgotten: [Python];
@@ -363,6 +364,87 @@ fn a_network_acl_is_stateless(mode: Tun) {
     assert_eq!(lab.probe("member", &["connect", ENI_B, "443"])["outcome"], "connected", "others may");
 }
 
+/// A text with a piece replaced, which must be there.
+fn replaced(text: &str, old: &str, new: &str) -> String {
+    assert!(text.contains(old), "{old:?} is not there");
+    text.replace(old, new)
+}
+
+/// Puts the rules of another topology in force.
+fn reload(lab: &Lab, text: &str) {
+    let changed = lab.folder().join("changed.toml");
+    std::fs::write(&changed, text).unwrap();
+    let answer = lab.ask_endpoint(&json!({ "do": "reload", "topology": changed }));
+    assert!(answer.get("error").is_none(), "{answer}");
+}
+
+/// An ACL for the subnet of the hosts of [`RULES`], which has no eni: not to the first eni, not back from the second, and not
+/// to one port of the data centre.
+const CLIENTS_ACL: &str = r#"
+[[network_acl]]
+id = "acl-0c0c0c0c"
+ingress = [
+    { number = 90, protocol = "tcp", port = "1024-65535", cidr = "10.0.2.100/32", action = "deny" },
+    { number = 100, protocol = "all", cidr = "0.0.0.0/0", action = "allow" },
+]
+egress = [
+    { number = 80, protocol = "tcp", port = 82, cidr = "192.168.10.0/24", action = "deny" },
+    { number = 90, protocol = "tcp", port = 443, cidr = "10.0.1.100/32", action = "deny" },
+    { number = 95, protocol = "udp", port = 53, cidr = "0.0.0.0/0", action = "deny" },
+    { number = 100, protocol = "all", cidr = "0.0.0.0/0", action = "allow" },
+]
+"#;
+
+fn the_acl_of_a_clients_own_subnet_is_in_force(mode: Tun) {
+    let without = replaced(&rules_text("drop"), "idle_timeout = \"2s\"", "idle_timeout = \"350s\"");
+    let with_acl =
+        replaced(&without, "cidr = \"10.0.3.0/24\"", "cidr = \"10.0.3.0/24\"\nnetwork_acl = \"acl-0c0c0c0c\"");
+    let with_acl = with_acl + CLIENTS_ACL;
+    let lab = Lab::of_text(&with_acl, &["--tun", mode.name()]);
+
+    let enforcement = lab.status()["enforcement"].clone();
+    let lines: Vec<&Value> = enforcement.as_array().unwrap().iter().filter(|l| l["stage"] == "network_acl").collect();
+    assert!(lines.iter().all(|line| line["enforced"] == true), "{lines:?}");
+    let by = "acl-0c0c0c0c on subnet-cccccccc (2 entries in, 4 out)";
+    assert!(lines.iter().any(|line| line["by"] == by), "{lines:?}");
+
+    // The client hears nothing, and the denial says at which boundary.
+    let list =
+        |direction: &str, entry: u16| format!("acl-0c0c0c0c {direction} entry {entry} denies it at subnet-cccccccc");
+    for (address, port, text, eni) in [
+        (ENI_A, "443", list("egress", 90), true),
+        (ENI_B, "443", list("ingress", 90), true),
+        ("192.168.10.10", "82", list("egress", 80), false),
+    ] {
+        let before = lab.count("endpoint", "SUBNET_ACL_RESTRICTION");
+        let outcome = lab.probe("member", &["connect", address, port, "1.5"]);
+        assert_eq!(outcome["outcome"], "timeout", "{address}");
+        assert!(lab.count("endpoint", "SUBNET_ACL_RESTRICTION") >= before + 2, "the SYN or its answer, and again");
+        let place = format!("10.0.3.10:{}", outcome["port"]);
+        let denials = lab.denials();
+        let named = denials.iter().find(|denial| denial["source"] == place || denial["destination"] == place);
+        let named = named.unwrap_or_else(|| panic!("{address}: {denials:?}"));
+        assert_eq!((&named["reason"], &named["text"]), (&json!("SUBNET_ACL_RESTRICTION"), &json!(text)));
+        assert_eq!(named["eni"].is_string(), eni, "{named}");
+    }
+    assert_eq!(lab.probe("member", &["connect", "192.168.10.10", "81"])["outcome"], "ECONNREFUSED", "this port passes");
+    assert_eq!(lab.dns("member", "10.0.0.2", &[(ZONAL, "A")])[0]["answers"], json!([ENI_A]), "no ACL judges VPC+2");
+    assert_eq!(lab.probe("listed", &["connect", ENI_A, "443"])["outcome"], "connected", "it is not on this way");
+
+    // A changed ACL counts at once, for the connections that are there too.
+    reload(&lab, &without);
+    for address in [ENI_A, ENI_B] {
+        assert_eq!(lab.probe("member", &["connect", address, "443"])["outcome"], "connected", "{address}");
+    }
+    let gate = lab.folder().join("gate");
+    let held = lab.start_probe("member", &["hold", ENI_A, "443", gate.to_str().unwrap()]);
+    wait_for("the connection is open", 10, || gate.exists().then_some(()));
+    reload(&lab, &with_acl);
+    std::fs::remove_file(&gate).unwrap();
+    let held: Value = serde_json::from_slice(&held.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!((&held["before"], &held["after"]), (&json!("open"), &json!("timeout")), "unlike a revoked rule");
+}
+
 fn what_a_rule_allows_but_the_service_does_not_serve_is_silent(mode: Tun) {
     let lab = rules(mode);
     let outcome = lab.probe("member", &["connect", ENI_A, "80", "1.5"]);
@@ -410,12 +492,7 @@ fn revoking_a_rule_stops_new_flows_only(mode: Tun) {
     let gate = lab.folder().join("gate");
     let held = lab.start_probe("member", &["hold", ENI_A, "443", gate.to_str().unwrap()]);
     wait_for("the connection is open", 10, || gate.exists().then_some(()));
-    let changed = lab.folder().join("changed.toml");
-    let revoked = text.replace("{ protocol = \"tcp\", port = 443, group = \"sg-0c0c0c0c\" },", "");
-    assert_ne!(revoked, text);
-    std::fs::write(&changed, revoked).unwrap();
-    let answer = lab.ask_endpoint(&json!({ "do": "reload", "topology": changed }));
-    assert!(answer.get("error").is_none(), "{answer}");
+    reload(&lab, &replaced(&text, "{ protocol = \"tcp\", port = 443, group = \"sg-0c0c0c0c\" },", ""));
     let outcome = lab.probe("member", &["connect", ENI_A, "443", "1.5"]);
     assert_eq!(outcome["outcome"], "timeout", "a new flow is judged by the new rules");
     std::fs::remove_file(&gate).unwrap();
