@@ -207,6 +207,8 @@ counted! {
         HttpBodyTimeout = (Http, "HTTP_BODY_TIMEOUT"),
         /// No request within the keep-alive time.
         HttpIdleTimeout = (Http, "HTTP_IDLE_TIMEOUT"),
+        /// The client sends a body, or takes an answer, below the minimum rate.
+        HttpTooSlow = (Http, "HTTP_TOO_SLOW"),
         /// No Authorization header.
         SignatureMissing = (Sigv4, "SIGNATURE_MISSING"),
         /// An Authorization header that cannot be read or has the wrong scope.
@@ -231,6 +233,8 @@ counted! {
         LambdaNotFound = (Lambda, "LAMBDA_NOT_FOUND"),
         /// A payload over its limit.
         LambdaTooLarge = (Lambda, "LAMBDA_TOO_LARGE"),
+        /// No room for another request's body now.
+        LambdaBodyBudget = (Lambda, "LAMBDA_BODY_BUDGET"),
         /// No concurrency left.
         LambdaThrottled = (Lambda, "LAMBDA_THROTTLED"),
         /// The function host could not be reached, or did not answer in time.

@@ -80,7 +80,7 @@ fn a_head_that_trickles_is_given_up_ten_seconds_after_its_first_byte() {
 
 #[test]
 fn a_body_may_be_slow_but_not_silent() {
-    let mut world = World::quickstart();
+    let mut world = World::with(|topology| topology.endpoint.settings.http_rate_grace = 5 * MINUTE);
     let client = world.connected(APP, 50_000);
     let bytes = signed("Admin", world.now.unix, invoke(b"\"abcdefgh\""));
     let (head, body) = bytes.split_at(bytes.len() - 10);

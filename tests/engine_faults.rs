@@ -24,6 +24,7 @@ fn echo_through(faults: Faults, seed: u64, address: &str, len: usize) -> World {
         settings.tls_handshake_timeout = 5 * MINUTE;
         settings.http_head_timeout = 5 * MINUTE;
         settings.http_body_timeout = 5 * MINUTE;
+        settings.http_rate_grace = 5 * MINUTE;
     });
     world.seed(seed);
     world.faults = faults;

@@ -262,6 +262,10 @@ fn settings(section: &Section<'_>) -> EndpointSettings {
         tls_handshake_timeout: time("tls_handshake_timeout", defaults.tls_handshake_timeout, 1, 300),
         http_head_timeout: time("http_head_timeout", defaults.http_head_timeout, 1, 300),
         http_body_timeout: time("http_body_timeout", defaults.http_body_timeout, 1, 900),
+        // The largest payload that Lambda takes must have room.
+        http_body_budget: size("http_body_budget", defaults.http_body_budget, 6 << 20, 1 << 36),
+        http_minimum_rate: size("http_minimum_rate", defaults.http_minimum_rate, 1, 1 << 30),
+        http_rate_grace: time("http_rate_grace", defaults.http_rate_grace, 1, 6_000),
         http_idle_timeout: time("http_idle_timeout", defaults.http_idle_timeout, 1, 6_000),
         http_head_limit: size("http_head_limit", defaults.http_head_limit, 1 << 10, 1 << 20),
         tcp_buffer: size("tcp_buffer", defaults.tcp_buffer, 1 << 12, 1 << 24),

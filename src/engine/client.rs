@@ -11,7 +11,9 @@ use http_body::Body;
 use super::ready::TaskWaker;
 use crate::config::EndpointSettings;
 use crate::flow::FlowId;
-use crate::http::{Activity, Connection as HttpConnection, Handler, Limits, Progress, SharedSession};
+use crate::http::{
+    Activity, Connection as HttpConnection, Handler, Limits, MinimumRate, Pace, Progress, SharedSession,
+};
 use crate::tcp::{Connection, Leg};
 use crate::time::Moment;
 use crate::tls::{HandshakeKind, ServerSetup, Session};
@@ -40,6 +42,7 @@ impl From<&EndpointSettings> for ClientLimits {
                 head_timeout: settings.http_head_timeout,
                 body_timeout: settings.http_body_timeout,
                 idle_timeout: settings.http_idle_timeout,
+                rate: MinimumRate { bytes: settings.http_minimum_rate, grace: settings.http_rate_grace },
             },
         }
     }
@@ -71,8 +74,32 @@ pub(super) struct Client<
     phase: Phase<B>,
     handler: Handler<B>,
     saw_eof: bool,
-    /// When the client last took something of what was sent, and bytes that it had yet to take then.
-    taken: (Moment, usize),
+    taking: Taking,
+}
+
+/// How the client takes what is sent to it.
+struct Taking {
+    /// When it last took something.
+    last: Moment,
+    /// Bytes that TCP had for it then.
+    left: usize,
+    pace: Pace,
+}
+
+impl Taking {
+    /// TCP was given `sent` bytes more and has `left`; `is_due` says whether there is something for the client at all.
+    fn note(&mut self, sent: usize, left: usize, is_due: bool, now: Moment, rate: &MinimumRate) {
+        if is_due {
+            self.pace.begin(now);
+            self.pace.progress((self.left + sent).saturating_sub(left), now, rate);
+        } else {
+            self.pace.end();
+        }
+        if sent > 0 || left < self.left {
+            self.last = now;
+        }
+        self.left = left;
+    }
 }
 
 impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static> Client<B> {
@@ -87,8 +114,9 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
         now: Moment,
     ) -> Self {
         let session = Rc::new(RefCell::new(Session::new(setup)));
-        let (phase, taken) = (Phase::TcpHandshake { since: now }, (now, 0));
-        Self { tcp, flow, leg, ready, session, phase, handler, saw_eof: false, taken }
+        let phase = Phase::TcpHandshake { since: now };
+        let taking = Taking { last: now, left: 0, pace: Pace::default() };
+        Self { tcp, flow, leg, ready, session, phase, handler, saw_eof: false, taking }
     }
 
     /// Serves whatever can be served now.
@@ -98,13 +126,13 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
             return;
         }
         self.follow_tcp(now, counters);
-        let (mut rounds, mut has_sent) = (0, false);
+        let (mut rounds, mut sent) = (0, 0);
         loop {
             let mut moved = self.receive(now, limits, counters);
             // What was read makes room for more.
-            moved |= self.serve(now, counters);
-            let sent = self.send() > 0;
-            (moved, has_sent) = (moved | sent, has_sent | sent);
+            moved |= self.serve(now, limits, counters);
+            let bytes = self.send();
+            (moved, sent) = (moved | (bytes > 0), sent + bytes);
             rounds += 1;
             if !moved {
                 break;
@@ -115,11 +143,8 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
             }
         }
         self.close_when_done();
-        let left = self.tcp.unacknowledged();
-        if has_sent || left < self.taken.1 {
-            self.taken.0 = now;
-        }
-        self.taken.1 = left;
+        let (left, is_due) = (self.tcp.unacknowledged(), self.is_due());
+        self.taking.note(sent, left, is_due, now, &limits.http.rate);
     }
 
     /// Whether the connection is over and may be forgotten. Ask after egress.
@@ -133,25 +158,42 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
             Phase::TcpHandshake { since } => Some((*since + limits.tcp_handshake, Some(Reason::TcpHandshakeTimeout))),
             Phase::TlsHandshake { since } => Some((*since + limits.tls_handshake, Some(Reason::TlsHandshakeTimeout))),
             Phase::Http(http) => {
-                let (at, reason) = http.activity().deadline(http.alpn(), &limits.http)?;
-                match self.patience(limits) {
+                let due = http.activity().deadline(http.alpn(), &limits.http);
+                let due = match (due, self.patience(limits)) {
                     // hyper is done with an answer that the client has not taken yet: that is no idleness.
-                    Some(until) if reason == Reason::HttpIdleTimeout && until > at => {
-                        Some((until, Some(Reason::HttpBodyTimeout)))
+                    (Some((at, Reason::HttpIdleTimeout)), Some(until)) if until > at => {
+                        Some((until, Reason::HttpBodyTimeout))
                     }
-                    _ => Some((at, Some(reason))),
-                }
+                    (due, _) => due,
+                };
+                self.or_too_slow(due.map(|(at, reason)| (at, Some(reason))), limits)
             }
-            Phase::Closing { since } => Some((self.patience(limits).unwrap_or(*since + LINGER), None)),
+            Phase::Closing { since } => {
+                self.or_too_slow(Some((self.patience(limits).unwrap_or(*since + LINGER), None)), limits)
+            }
             Phase::Aborted => None,
         }
+    }
+
+    /// A deadline, or the earlier moment at which the client takes too slowly what is there for it.
+    fn or_too_slow(
+        &self,
+        due: Option<(Moment, Option<Reason>)>,
+        limits: &ClientLimits,
+    ) -> Option<(Moment, Option<Reason>)> {
+        let slow = self.taking.pace.deadline(&limits.http.rate).map(|at| (at, Some(Reason::HttpTooSlow)));
+        [due, slow].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// Whether there is something for the client that it has not taken.
+    fn is_due(&self) -> bool {
+        self.tcp.unacknowledged() > 0 || self.session.borrow().wants_emit()
     }
 
     /// Until when the client may take nothing of what is there for it; `None` if nothing is. A lost segment is repeated after
     /// a second, two, four and so on, and the answer with it.
     fn patience(&self, limits: &ClientLimits) -> Option<Moment> {
-        let is_due = self.tcp.unacknowledged() > 0 || self.session.borrow().wants_emit();
-        is_due.then(|| self.taken.0 + limits.http.body_timeout)
+        self.is_due().then(|| self.taking.last + limits.http.body_timeout)
     }
 
     /// Ends the connection because its deadline passed.
@@ -217,16 +259,16 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
 
     fn start_http(&mut self, now: Moment, limits: &ClientLimits) {
         let alpn = self.session.borrow().alpn();
-        let activity = Rc::new(Activity::new(now));
+        let activity = Rc::new(Activity::new(now, &limits.http));
         let session = Rc::clone(&self.session);
         let http = HttpConnection::new(session, alpn, activity, &limits.http, Rc::clone(&self.handler));
         self.phase = Phase::Http(Box::new(http));
     }
 
     /// Returns whether anything was read.
-    fn serve(&mut self, now: Moment, counters: &Counters) -> bool {
+    fn serve(&mut self, now: Moment, limits: &ClientLimits, counters: &Counters) -> bool {
         let Phase::Http(http) = &mut self.phase else { return false };
-        http.activity().set_now(now);
+        http.activity().begin_turn(now, &limits.http);
         let waker = self.ready.waker();
         if let Progress::Finished(reason) = http.poll(&mut Context::from_waker(&waker)) {
             if let Some(reason) = reason {

@@ -189,6 +189,11 @@ impl Engine {
         [self.eni.flows().len(), self.eni.flows().half_open_len()]
     }
 
+    /// Bytes of request bodies that are held, or announced and on their way.
+    pub fn body_bytes(&self) -> usize {
+        self.serving.service().bodies().held()
+    }
+
     /// TCP sockets in use, of both kinds of connections.
     pub fn sockets(&self) -> usize {
         self.tcp.live()

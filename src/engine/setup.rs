@@ -203,6 +203,7 @@ impl Engine {
             log,
             seed,
             event_limits: EventQueueLimits::default(),
+            body_budget: settings.http_body_budget,
         };
         let events = ready.waker(Task::Events);
         let serving = Serving::new(parts, events, routes.clone(), inside, host);
@@ -241,7 +242,9 @@ impl Engine {
     /// the security-group rule that let it in, as on AWS. Addresses, the tunnel and TLS stay as they are.
     pub fn update(&mut self, snapshot: &Arc<Snapshot>) {
         self.eni.update(Arc::clone(&snapshot.enis));
-        self.client_limits = ClientLimits::from(&snapshot.topology.endpoint.settings);
+        let settings = &snapshot.topology.endpoint.settings;
+        self.client_limits = ClientLimits::from(settings);
+        self.serving.service().bodies().set_limit(settings.http_body_budget);
         self.resolver = Resolver::new(&snapshot.topology);
         self.serving.service().set_catalog(Arc::clone(&snapshot.catalog));
         self.current.replace(Arc::clone(snapshot));

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use super::{MinimumRate, Pace};
 use crate::time::Moment;
 use crate::tls::Alpn;
 use crate::verdict::Reason;
@@ -18,12 +19,15 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Longest time between requests.
     pub idle_timeout: Duration,
+    /// Of bodies that the client sends and answers that it takes.
+    pub rate: MinimumRate,
 }
 
 /// The state of one connection as its bytes and requests tell it. Single-threaded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Activity {
     now: Cell<Moment>,
+    rate: Cell<MinimumRate>,
     open_requests: Cell<u32>,
     open_bodies: Cell<u32>,
     head_since: Cell<Option<Moment>>,
@@ -33,6 +37,10 @@ pub struct Activity {
     /// Answers of which the client has yet to take what there is.
     answers_due: Cell<u32>,
     last_write: Cell<Moment>,
+    /// Of the bodies that are due. One for all streams of a connection: they share its path.
+    upload: Pace,
+    /// Of the answers that are due, as far as hyper's buffers: HTTP/2 windows that stay shut show nowhere else.
+    download: Pace,
 }
 
 /// A write this large carries more of an answer than pongs and acknowledged settings, bytes.
@@ -40,21 +48,38 @@ const ANSWER_WRITE: usize = 256;
 
 impl Activity {
     /// A connection whose handshake ended at `now`.
-    pub fn new(now: Moment) -> Self {
-        let activity = Self::default();
-        activity.now.set(now);
-        activity.idle_since.set(now);
-        activity.last_read.set(now);
-        activity
+    pub fn new(now: Moment, limits: &Limits) -> Self {
+        Self {
+            now: Cell::new(now),
+            rate: Cell::new(limits.rate),
+            open_requests: Cell::default(),
+            open_bodies: Cell::default(),
+            head_since: Cell::default(),
+            idle_since: Cell::new(now),
+            last_read: Cell::new(now),
+            blocked_since: Cell::default(),
+            answers_due: Cell::default(),
+            last_write: Cell::default(),
+            upload: Pace::default(),
+            download: Pace::default(),
+        }
     }
 
-    /// Tells the time of this turn.
-    pub fn set_now(&self, now: Moment) {
+    /// Tells the time of this turn, and the limits in force.
+    pub fn begin_turn(&self, now: Moment, limits: &Limits) {
         self.now.set(now);
+        self.rate.set(limits.rate);
     }
 
     /// When the connection is to be ended if nothing changes, and why.
     pub fn deadline(&self, alpn: Alpn, limits: &Limits) -> Option<(Moment, Reason)> {
+        let paces = [&self.upload, &self.download].map(|pace| pace.deadline(&limits.rate));
+        let slow = paces.into_iter().flatten().min().map(|at| (at, Reason::HttpTooSlow));
+        let silent = self.silence_deadline(alpn, limits);
+        [silent, slow].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    fn silence_deadline(&self, alpn: Alpn, limits: &Limits) -> Option<(Moment, Reason)> {
         if let Some(since) = self.blocked_since.get() {
             return Some((since + limits.body_timeout, Reason::HttpBodyTimeout));
         }
@@ -95,6 +120,7 @@ impl Activity {
 
     pub(super) fn wrote(&self, bytes: usize) {
         self.blocked_since.set(None);
+        self.download.progress(bytes, self.now.get(), &self.rate.get());
         if bytes >= ANSWER_WRITE {
             // hyper may hold a whole answer that counts as given: while the client takes it, the connection is not idle.
             self.last_write.set(self.now.get());
@@ -106,11 +132,15 @@ impl Activity {
     pub(super) fn answer_due(&self) {
         self.answers_due.set(self.answers_due.get() + 1);
         self.last_write.set(self.now.get());
+        self.download.begin(self.now.get());
     }
 
     /// The client has taken what there was of an answer.
     pub(super) fn answer_taken(&self) {
         self.answers_due.set(self.answers_due.get().saturating_sub(1));
+        if self.answers_due.get() == 0 {
+            self.download.end();
+        }
     }
 
     pub(super) fn request_opened(&self) {
@@ -126,10 +156,18 @@ impl Activity {
     pub(super) fn body_opened(&self) {
         self.open_bodies.set(self.open_bodies.get() + 1);
         self.last_read.set(self.now.get());
+        self.upload.begin(self.now.get());
+    }
+
+    pub(super) fn body_received(&self, bytes: usize) {
+        self.upload.progress(bytes, self.now.get(), &self.rate.get());
     }
 
     pub(super) fn body_closed(&self) {
         self.open_bodies.set(self.open_bodies.get().saturating_sub(1));
+        if self.open_bodies.get() == 0 {
+            self.upload.end();
+        }
     }
 }
 
@@ -142,6 +180,7 @@ mod tests {
         head_timeout: Duration::from_secs(10),
         body_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(60),
+        rate: MinimumRate { bytes: 100, grace: Duration::from_secs(50) },
     };
 
     fn at(secs: u64) -> Moment {
@@ -150,11 +189,11 @@ mod tests {
 
     #[test]
     fn each_state_has_its_own_deadline() {
-        let activity = Activity::new(at(0));
+        let activity = Activity::new(at(0), &LIMITS);
         assert_eq!(activity.deadline(Alpn::Http1, &LIMITS), Some((at(60), Reason::HttpIdleTimeout)));
-        activity.set_now(at(5));
+        activity.begin_turn(at(5), &LIMITS);
         activity.read();
-        activity.set_now(at(6));
+        activity.begin_turn(at(6), &LIMITS);
         activity.read();
         assert_eq!(
             activity.deadline(Alpn::Http1, &LIMITS),
@@ -168,18 +207,18 @@ mod tests {
         );
         activity.request_opened();
         activity.body_opened();
-        activity.set_now(at(8));
+        activity.begin_turn(at(8), &LIMITS);
         activity.read();
         assert_eq!(activity.deadline(Alpn::Http1, &LIMITS), Some((at(38), Reason::HttpBodyTimeout)));
         activity.body_closed();
         assert_eq!(activity.deadline(Alpn::Http1, &LIMITS), None, "the function may take its time");
         activity.write_blocked();
-        activity.set_now(at(9));
+        activity.begin_turn(at(9), &LIMITS);
         activity.write_blocked();
         assert_eq!(activity.deadline(Alpn::Http1, &LIMITS), Some((at(38), Reason::HttpBodyTimeout)));
         activity.wrote(1);
         activity.answer_due();
-        activity.set_now(at(12));
+        activity.begin_turn(at(12), &LIMITS);
         activity.wrote(17);
         assert_eq!(activity.deadline(Alpn::Http2, &LIMITS), Some((at(39), Reason::HttpBodyTimeout)), "a pong");
         activity.wrote(1_000);
@@ -188,8 +227,39 @@ mod tests {
         assert_eq!(activity.deadline(Alpn::Http2, &LIMITS), None, "the function has not written more");
         activity.request_closed();
         assert_eq!(activity.deadline(Alpn::Http1, &LIMITS), Some((at(72), Reason::HttpIdleTimeout)));
-        activity.set_now(at(20));
+        activity.begin_turn(at(20), &LIMITS);
         activity.wrote(1_000);
         assert_eq!(activity.deadline(Alpn::Http2, &LIMITS), Some((at(80), Reason::HttpIdleTimeout)));
+    }
+    #[test]
+    fn a_trickle_in_either_direction_ends_by_the_minimum_rate() {
+        let slow = |secs| Some((at(secs), Reason::HttpTooSlow));
+        let activity = Activity::new(at(0), &LIMITS);
+        activity.begin_turn(at(5), &LIMITS);
+        activity.request_opened();
+        activity.body_opened();
+        for secs in [25, 45] {
+            activity.begin_turn(at(secs), &LIMITS);
+            activity.read();
+            activity.body_received(100);
+        }
+        assert_eq!(activity.deadline(Alpn::Http1, &LIMITS), slow(57), "50 s of grace, 2 s for 200 bytes");
+        activity.body_received(4_000);
+        assert_eq!(
+            activity.deadline(Alpn::Http1, &LIMITS),
+            Some((at(75), Reason::HttpBodyTimeout)),
+            "silence is earlier"
+        );
+        activity.body_closed();
+        assert_eq!(activity.deadline(Alpn::Http1, &LIMITS), None, "the function may take its time");
+        activity.begin_turn(at(600), &LIMITS);
+        activity.answer_due();
+        for secs in [620, 640] {
+            activity.begin_turn(at(secs), &LIMITS);
+            activity.wrote(300);
+        }
+        assert_eq!(activity.deadline(Alpn::Http2, &LIMITS), slow(656), "6 s for 600 bytes");
+        activity.answer_taken();
+        assert_eq!(activity.deadline(Alpn::Http2, &LIMITS), None, "the function has not written more");
     }
 }

@@ -47,6 +47,9 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        if let (Poll::Ready(Some(Ok(frame))), Some(activity)) = (&polled, &this.activity) {
+            activity.body_received(frame.data_ref().map_or(0, Bytes::len));
+        }
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) || this.incoming.is_end_stream() {
             this.complete();
         }

@@ -28,6 +28,8 @@ pub const STREAM_LIMIT: u32 = 128;
 /// Flow-control credit of one HTTP/2 stream and of one connection, bytes.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// An answer is handed to hyper in pieces of this size: what it was given counts as taken by the client.
+const PIECE: usize = 64 * 1024;
 
 type Answer<B> = Pin<Box<dyn Future<Output = Response<B>>>>;
 
@@ -113,14 +115,6 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + 'static> Connection<
         }
     }
 
-    /// Lets open requests end, then closes.
-    pub fn shutdown(&mut self) {
-        match &mut self.protocol {
-            Protocol::Http1(connection) => connection.as_mut().graceful_shutdown(),
-            Protocol::Http2 { connection, .. } => connection.as_mut().graceful_shutdown(),
-        }
-    }
-
     /// The protocol.
     pub fn alpn(&self) -> Alpn {
         self.alpn
@@ -184,7 +178,7 @@ struct Serve<B> {
     activity: Rc<Activity>,
 }
 
-impl<B: Body + 'static> Service<Request<Incoming>> for Serve<B> {
+impl<B: Body<Data = Bytes> + 'static> Service<Request<Incoming>> for Serve<B> {
     type Response = Response<OpenBody<B>>;
     type Error = Infallible;
     type Future = Serving<B>;
@@ -201,7 +195,7 @@ struct Serving<B> {
     open: Option<OpenRequest>,
 }
 
-impl<B: Body> Future for Serving<B> {
+impl<B: Body<Data = Bytes>> Future for Serving<B> {
     type Output = Result<Response<OpenBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -216,15 +210,17 @@ impl<B: Body> Future for Serving<B> {
 /// hour, and pause.
 struct OpenBody<B> {
     body: B,
+    /// Of a frame that is longer than a piece.
+    rest: Bytes,
     open: Option<OpenRequest>,
     /// Whether the client has yet to take what there is: hyper asks for more only when it has.
     is_due: bool,
 }
 
-impl<B: Body> OpenBody<B> {
+impl<B: Body<Data = Bytes>> OpenBody<B> {
     fn new(body: B, open: Option<OpenRequest>) -> Self {
         let is_empty = body.is_end_stream();
-        let mut body = Self { body, open, is_due: false };
+        let mut body = Self { body, rest: Bytes::new(), open, is_due: false };
         body.set_due(!is_empty);
         body
     }
@@ -249,23 +245,37 @@ impl<B> Drop for OpenBody<B> {
     }
 }
 
-impl<B: Body + Unpin> Body for OpenBody<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes> + Unpin> Body for OpenBody<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        this.set_due(matches!(polled, Poll::Ready(Some(Ok(_)))));
-        polled
+        if this.rest.is_empty() {
+            let mut polled = Pin::new(&mut this.body).poll_frame(cx);
+            this.set_due(matches!(polled, Poll::Ready(Some(Ok(_)))));
+            if let Poll::Ready(Some(Ok(frame))) = &mut polled
+                && let Some(data) = frame.data_mut().filter(|data| data.len() > PIECE)
+            {
+                this.rest = data.split_off(PIECE);
+            }
+            return polled;
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
     }
 }
 

@@ -221,6 +221,9 @@ impl<'a> Changes<'a> {
         self.value("tls", "tls_handshake_timeout", |t| of(t).tls_handshake_timeout, time);
         self.value("http", "http_head_timeout", |t| of(t).http_head_timeout, time);
         self.value("http", "http_body_timeout", |t| of(t).http_body_timeout, time);
+        self.value("http", "http_body_budget", |t| of(t).http_body_budget, show);
+        self.value("http", "http_minimum_rate", |t| of(t).http_minimum_rate, show);
+        self.value("http", "http_rate_grace", |t| of(t).http_rate_grace, time);
         self.value("http", "http_idle_timeout", |t| of(t).http_idle_timeout, time);
         self.value("http", "http_head_limit", |t| of(t).http_head_limit, show);
     }

@@ -25,18 +25,41 @@ pub const STREAM_MAX: u64 = 209_715_200;
 pub(crate) enum CollectError<E> {
     /// It is longer than the limit: at least this long.
     TooLarge(u64),
+    /// There was no room for it.
+    NoRoom,
     /// It broke off.
     Body(E),
 }
 
-/// Collects a body of at most `limit` bytes; `seen` is called with each piece as it comes. A body of one piece is not
-/// copied; memory grows with what came, not with what was announced. Of a longer body, up to `discard` bytes more are read
-/// and thrown away, because a client that is still sending when the connection closes may never see its answer.
+/// Who has a say in what [`collect`] keeps, and sees it.
+pub(crate) trait Keeper {
+    /// Whether `bytes` in all may be kept. Asked with the announced length first, then as the body grows.
+    fn may_keep(&mut self, bytes: usize) -> bool;
+    /// The next piece that is kept.
+    fn keep(&mut self, piece: &[u8]);
+    /// Nothing is kept any more.
+    fn let_go(&mut self);
+}
+
+/// Whatever the limit allows.
+impl Keeper for () {
+    fn may_keep(&mut self, _: usize) -> bool {
+        true
+    }
+
+    fn keep(&mut self, _: &[u8]) {}
+
+    fn let_go(&mut self) {}
+}
+
+/// Collects a body of at most `limit` bytes, if the keeper allows it. A body of one piece is not copied; memory grows with
+/// what came, not with what was announced. Of a body that is not kept, up to `limit` and `discard` bytes are read and thrown
+/// away, because a client that is still sending when the connection closes may never see its answer.
 pub(crate) async fn collect<B>(
     body: B,
     limit: usize,
     discard: u64,
-    mut seen: impl FnMut(&[u8]),
+    keeper: &mut impl Keeper,
 ) -> Result<Bytes, CollectError<B::Error>>
 where
     B: Body<Data = Bytes>,
@@ -48,15 +71,18 @@ where
     let mut joined = BytesMut::new();
     let mut len = 0;
     // A body that is announced as too long is not kept from its first byte on.
-    while len.max(announced) <= limit || len <= limit.saturating_add(discard) && discard > 0 {
+    let mut is_kept = announced <= limit && keeper.may_keep(announced as usize);
+    while is_kept || len <= limit.saturating_add(discard) && discard > 0 {
         let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await else { break };
         let Ok(data) = frame.map_err(CollectError::Body)?.into_data() else { continue };
         len += data.len() as u64;
-        if len.max(announced) > limit {
+        is_kept = is_kept && len <= limit && keeper.may_keep(len as usize);
+        if !is_kept {
             (first, joined) = (Bytes::new(), BytesMut::new());
+            keeper.let_go();
             continue;
         }
-        seen(&data);
+        keeper.keep(&data);
         if first.is_empty() {
             first = data;
         } else {
@@ -68,6 +94,9 @@ where
     }
     if len.max(announced) > limit {
         return Err(CollectError::TooLarge(len.max(announced)));
+    }
+    if !is_kept {
+        return Err(CollectError::NoRoom);
     }
     Ok(if joined.is_empty() { first } else { joined.freeze() })
 }

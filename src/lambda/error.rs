@@ -190,8 +190,18 @@ impl ApiError {
 
     /// No capacity for another invocation now. Without `Retry-After`: AWS's recorded answers have none.
     pub fn throttled(why: ThrottleReason) -> Self {
+        Self::too_many_requests(why, Reason::LambdaThrottled)
+    }
+
+    /// No room for another request's body now: throttling of the API, which AWS does before it knows the caller as well. A
+    /// 503 is in none of Lambda's models; every SDK tries this one again, more and more slowly.
+    pub fn no_room_for_body() -> Self {
+        Self::too_many_requests(ThrottleReason::CallerRateLimitExceeded, Reason::LambdaBodyBudget)
+    }
+
+    fn too_many_requests(why: ThrottleReason, reason: Reason) -> Self {
         let body = format!(r#"{{"Reason":"{}","Type":"User","message":"{}"}}"#, why.name(), why.message());
-        Self::json(429, "TooManyRequestsException", body, Reason::LambdaThrottled)
+        Self::json(429, "TooManyRequestsException", body, reason)
     }
 
     /// The function's state forbids the operation.

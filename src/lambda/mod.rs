@@ -25,6 +25,7 @@
 pub mod access;
 pub mod authority;
 pub mod body;
+pub mod budget;
 pub mod catalog;
 pub mod error;
 pub mod event_queue;
@@ -41,6 +42,7 @@ pub mod service;
 pub use access::{AccessLog, AccessRecord, StageTimes};
 pub use authority::{Access, Authority, ConnectionInfo};
 pub use body::ResponseBody;
+pub use budget::BodyBudget;
 pub use catalog::{Catalog, CodeSummary, Target};
 pub use error::{ApiError, ThrottleReason};
 pub use event_queue::{Disposition, EventOutcome, EventQueueLimits, QueuedInvocation};

@@ -4,7 +4,7 @@
 //!
 //! 1. the route: an unknown path or method gets the XML answer, signed or not;
 //! 2. the signature's header ([`Authority::begin`]): unsigned requests cost no body;
-//! 3. the body's size, as announced or as it comes;
+//! 3. the body's size, as announced or as it comes, and whether there is room for it ([`BodyBudget`]);
 //! 4. the signature ([`Authority::finish`]); operations that are not supported end here;
 //! 5. names, qualifiers and headers against the service model, then the region and the qualifier of the ARN;
 //! 6. the policies ([`Authority::authorize`]): who may not, does not learn what exists;
@@ -23,7 +23,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, header};
@@ -33,7 +32,8 @@ use uuid::Uuid;
 
 use super::access::{AccessLog, AccessRecord};
 use super::authority::{Access, Authority, ConnectionInfo};
-use super::body::{CollectError, Finish, ResponseBody, collect};
+use super::body::{CollectError, Finish, Keeper, ResponseBody, collect};
+use super::budget::{BodyBudget, Reservation};
 use super::catalog::{Catalog, Target};
 use super::error::{ApiError, Violations};
 use super::event_queue::{EventQueue, EventQueueLimits};
@@ -44,10 +44,11 @@ use super::name::{NamedFunction, with_qualifier};
 use super::payload;
 use super::respond;
 use super::route::{Operation, Route, route};
+use crate::sigv4::BodyHash;
 use crate::time::{Moment, TurnClock};
 use crate::verdict::Counters;
 
-/// Bytes of a body over its limit that are read and thrown away before the answer.
+/// Bytes of a body that is not kept, beyond its limit, that are read and thrown away before the answer.
 const DISCARD_MAX: u64 = 16 << 20;
 
 /// What a [`Service`] is made of.
@@ -68,6 +69,8 @@ pub struct ServiceParts<H, A> {
     pub seed: [u8; 32],
     /// Limits of the event queue.
     pub event_limits: EventQueueLimits,
+    /// Bytes of request bodies that may be held at a time.
+    pub body_budget: usize,
 }
 
 /// The Lambda API of one worker.
@@ -80,6 +83,7 @@ pub struct Service<H, A> {
     log: Rc<dyn AccessLog>,
     ids: RefCell<IdGenerator>,
     events: RefCell<EventQueue>,
+    bodies: BodyBudget,
 }
 
 /// A target that the caller may invoke. Made by [`Service::permit`] alone; whoever holds one holds the policies' permit.
@@ -87,6 +91,32 @@ struct Permitted<P> {
     target: Target,
     /// Held until the invocation was handed over.
     permit: P,
+}
+
+/// A request's body, and its part of the budget.
+struct Payload<'a> {
+    bytes: Bytes,
+    reservation: Reservation<'a>,
+}
+
+/// A request's body while it arrives.
+struct Intake<'a> {
+    hash: BodyHash,
+    reservation: Reservation<'a>,
+}
+
+impl Keeper for Intake<'_> {
+    fn may_keep(&mut self, bytes: usize) -> bool {
+        self.reservation.hold(bytes)
+    }
+
+    fn keep(&mut self, piece: &[u8]) {
+        self.hash.update(piece);
+    }
+
+    fn let_go(&mut self) {
+        self.reservation.release();
+    }
 }
 
 /// One request on its way.
@@ -114,12 +144,18 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
             log: parts.log,
             ids: RefCell::new(IdGenerator::new(parts.seed)),
             events: RefCell::new(EventQueue::new(parts.event_limits)),
+            bodies: BodyBudget::new(parts.body_budget),
         }
     }
 
     /// Takes a new snapshot of the functions; requests under way keep the one they resolved with.
     pub fn set_catalog(&self, catalog: Arc<Catalog>) {
         self.catalog.replace(catalog);
+    }
+
+    /// The budget of request bodies.
+    pub const fn bodies(&self) -> &BodyBudget {
+        &self.bodies
     }
 
     /// The way to the function host.
@@ -219,8 +255,8 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         let permitted = self.permit(&route, &catalog, violations, call, allow)?;
         parameters.check(&head.headers)?;
         chosen_request_id(&head.headers)?;
-        if !payload.is_empty() {
-            payload::check(&payload).map_err(|detail| ApiError::payload_not_json(&detail))?;
+        if !payload.bytes.is_empty() {
+            payload::check(&payload.bytes).map_err(|detail| ApiError::payload_not_json(&detail))?;
         }
         self.invoke(route.operation, permitted, parameters, payload, call).await
     }
@@ -266,7 +302,7 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         head: &Parts,
         body: B,
         call: &mut Call,
-    ) -> Result<(Bytes, [u8; 32]), ApiError>
+    ) -> Result<(Payload<'_>, [u8; 32]), ApiError>
     where
         B: Body<Data = Bytes>,
     {
@@ -276,17 +312,17 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
             _ if operation.is_invocation() => ApiError::payload_too_large(size, invocation, limit),
             _ => ApiError::request_too_large(limit),
         };
-        let mut context = Context::new(&SHA256);
-        let received = collect(body, limit, DISCARD_MAX, |data| context.update(data)).await;
+        let mut intake = Intake { hash: BodyHash::new(), reservation: self.bodies.reservation() };
+        let received = collect(body, limit, DISCARD_MAX, &mut intake).await;
         call.finish.record.stages.body = self.clock.now().mono.since(call.finish.started);
-        let payload = received.map_err(|error| match error {
+        let bytes = received.map_err(|error| match error {
             CollectError::TooLarge(size) => too_large(size),
+            CollectError::NoRoom => ApiError::no_room_for_body(),
             CollectError::Body(_) => ApiError::invalid_request_content("The request body is incomplete."),
         })?;
-        call.finish.record.bytes_rx = payload.len() as u64;
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(context.finish().as_ref());
-        Ok((payload, sha256))
+        call.finish.record.bytes_rx = bytes.len() as u64;
+        let Intake { hash, reservation } = intake;
+        Ok((Payload { bytes, reservation }, hash.finish()))
     }
 
     /// Validates the name, asks the policies, and only then looks whether the function exists.
@@ -324,7 +360,7 @@ fn account_of(record: &AccessRecord) -> &str {
 async fn discard<B: Body<Data = Bytes>>(head: &Parts, body: B) {
     if !head.headers.contains_key(header::EXPECT) {
         // However it ends: the answer is the same.
-        let _: Result<Bytes, CollectError<B::Error>> = collect(body, 0, DISCARD_MAX, |_| {}).await;
+        let _: Result<Bytes, CollectError<B::Error>> = collect(body, 0, DISCARD_MAX, &mut ()).await;
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Behaviour {
     Fail,
     /// Answers with a stream of two pieces, this long apart.
     Pause(Duration),
+    /// Answers with a stream of so many pieces, each this long after the one before.
+    Drip(usize, Duration),
     /// Answers, and closes the connection this long after.
     CloseAfter(Duration),
     /// Sends half an answer and a RST.
@@ -289,6 +291,12 @@ fn answer(behaviour: Behaviour, payload: Vec<u8>, at: Moment) -> Vec<(Moment, St
             let first = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n".to_vec();
             let second = b"6\r\nsecond\r\n0\r\n\r\n".to_vec();
             vec![(at, Step::Send(first)), (at + pause, Step::Send(second))]
+        }
+        Behaviour::Drip(times, pause) => {
+            let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+            let pieces = (1..=times as u32).map(|n| (at + n * pause, Step::Send(b"4\r\ndrip\r\n".to_vec())));
+            let end = (at + times as u32 * pause, Step::Send(b"0\r\n\r\n".to_vec()));
+            std::iter::once((at, Step::Send(head))).chain(pieces).chain(std::iter::once(end)).collect()
         }
         Behaviour::CloseAfter(pause) => vec![(at, Step::Send(whole(""))), (at + pause, Step::Close)],
         Behaviour::BreakOff => {

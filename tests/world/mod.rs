@@ -375,7 +375,7 @@ impl World {
         self.run_for(Duration::from_secs(800));
         let [clients, hosts, pending] = self.engine.load();
         assert_eq!((clients, pending), (0, 0), "{:?}", self.engine.counters().nonzero());
-        assert_eq!(self.engine.flows(), [0, 0]);
+        assert_eq!((self.engine.flows(), self.engine.body_bytes()), ([0, 0], 0));
         assert_eq!(self.engine.sockets(), hosts);
         let ended = self.count("FLOW_CLOSED") + self.count("FLOW_EXPIRED");
         assert_eq!(self.count("FLOW_CREATED"), ended, "{:?}", self.engine.counters().nonzero());

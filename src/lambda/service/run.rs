@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Answer, Call, Permitted, Service};
+use super::{Answer, Call, Payload, Permitted, Service};
 use crate::lambda::access::AccessRecord;
 use crate::lambda::authority::Authority;
 use crate::lambda::body::{CollectError, collect, sentence};
@@ -27,9 +27,10 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         operation: Operation,
         permitted: Permitted<A::Permit>,
         parameters: InvokeParameters,
-        payload: Bytes,
+        payload: Payload<'_>,
         call: &mut Call,
     ) -> Result<Answer, ApiError> {
+        let Payload { bytes: payload, reservation } = payload;
         let Permitted { target, permit } = permitted;
         let is_streaming = operation == Operation::InvokeWithResponseStream;
         let request = HostRequest {
@@ -60,7 +61,8 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
             }
             InvocationType::RequestResponse => {
                 let response = self.send(request, &mut call.finish.record).await?;
-                drop(permit);
+                // The host has the payload now.
+                drop((permit, reservation));
                 if is_streaming {
                     self.streamed(response, &target.version, parameters.log_type, call).await
                 } else {
@@ -84,7 +86,7 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
             200 => Ok(response),
             404 => Err(ApiError::function_not_found(&with_qualifier(&arn))),
             429 => {
-                let body = collect(response.body, HOST_ERROR_MAX, 0, |_| {}).await.unwrap_or_default();
+                let body = collect(response.body, HOST_ERROR_MAX, 0, &mut ()).await.unwrap_or_default();
                 Err(ApiError::throttled(HostResponse::throttle_reason(&body)))
             }
             status => Err(ApiError::service(&format!("The function host answered with status {status}."))),
@@ -101,9 +103,9 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         let HostResponse { function_error, log_result, body, .. } = response;
         let log_result = log_result.filter(|_| log_type == LogType::Tail);
         let mut returned = Returned { version, function_error, log_result, payload: Bytes::new() };
-        match collect(body, RESPONSE_MAX, 0, |_| {}).await {
+        match collect(body, RESPONSE_MAX, 0, &mut ()).await {
             Ok(payload) => returned.payload = payload,
-            Err(CollectError::TooLarge(_)) => returned = returned.too_large(),
+            Err(CollectError::TooLarge(_) | CollectError::NoRoom) => returned = returned.too_large(),
             Err(CollectError::Body(error)) => return Err(host_failed(error)),
         }
         call.finish.record.is_function_error = returned.function_error.is_some();
@@ -123,9 +125,9 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
             return Ok(Answer::Stream(respond::streamed(id, trace, version, Bytes::new()), response, log_type));
         };
         call.finish.record.is_function_error = true;
-        let details = match collect(response.body, RESPONSE_MAX, 0, |_| {}).await {
+        let details = match collect(response.body, RESPONSE_MAX, 0, &mut ()).await {
             Ok(details) => String::from_utf8(details.into()).ok(),
-            Err(CollectError::TooLarge(_)) => None,
+            Err(CollectError::TooLarge(_) | CollectError::NoRoom) => None,
             Err(CollectError::Body(error)) => return Err(host_failed(error)),
         };
         let log = response.log_result.filter(|_| log_type == LogType::Tail);
@@ -170,10 +172,9 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
                 finish.record.is_function_error = response.function_error.is_some();
                 let failed = response.function_error.is_some();
                 // The answer has no reader, but the invocation is over only when it is.
-                match collect(response.body, RESPONSE_MAX, 0, |_| {}).await {
-                    Ok(_) | Err(CollectError::TooLarge(_)) if failed => EventOutcome::FunctionError,
-                    Ok(_) => EventOutcome::Success,
-                    Err(CollectError::TooLarge(_)) => EventOutcome::FunctionError,
+                match collect(response.body, RESPONSE_MAX, 0, &mut ()).await {
+                    Ok(_) if !failed => EventOutcome::Success,
+                    Ok(_) | Err(CollectError::TooLarge(_) | CollectError::NoRoom) => EventOutcome::FunctionError,
                     Err(CollectError::Body(error)) => {
                         self.note(&mut finish.record, &host_failed(error));
                         EventOutcome::NotRun

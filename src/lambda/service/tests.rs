@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
+use aws_lc_rs::digest::SHA256;
 use http::{HeaderMap, HeaderValue, Method};
 use http_body::Frame;
 use serde_json::json;
@@ -150,6 +151,7 @@ fn world_with(event_limits: EventQueueLimits) -> World {
         log: Rc::clone(&log) as Rc<dyn AccessLog>,
         seed: [9; 32],
         event_limits,
+        body_budget: 64 << 20,
     });
     World { service, clock, counters, log }
 }
@@ -205,7 +207,7 @@ impl World {
         };
         let request = request.body(body).unwrap();
         let (parts, body) = drive(&self.clock, self.service.handle(&connection, request)).into_parts();
-        let collected = drive(&self.clock, collect(body, usize::MAX, 0, |_| {}));
+        let collected = drive(&self.clock, collect(body, usize::MAX, 0, &mut ()));
         Reply { status: parts.status.as_u16(), headers: parts.headers, body: collected.unwrap().into() }
     }
 
