@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -15,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::error::{ApiError, Violations};
 use super::name::{LATEST, NamedFunction, Scope};
 use crate::config::{Code, Function, Topology};
+use crate::sigv4;
 use crate::time::UnixTime;
 
 /// Functions on one page of `ListFunctions`, at most and by default (API reference).
@@ -34,9 +34,7 @@ pub struct CodeSummary {
 impl CodeSummary {
     /// Of these bytes.
     pub fn of(code: &[u8]) -> Self {
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(digest(&SHA256, code).as_ref());
-        Self { sha256, size: code.len() as u64 }
+        Self { sha256: sigv4::sha256(code), size: code.len() as u64 }
     }
 }
 

@@ -109,12 +109,6 @@ impl ApiError {
         Self::json(403, "AccessDeniedException", body, reason)
     }
 
-    /// A known route without a signature.
-    pub fn missing_authentication_token() -> Self {
-        let (code, message) = ("MissingAuthenticationTokenException", "Missing Authentication Token");
-        Self::framework(403, code, message, Reason::SignatureMissing)
-    }
-
     /// A path or method that is no operation: XML, without a content type and without an error-type header.
     pub fn unknown_operation() -> Self {
         const BODY: &str = "<AccessDeniedException>\n  <Message>Unable to determine service/operation name to be \
@@ -202,14 +196,6 @@ impl ApiError {
     fn too_many_requests(why: ThrottleReason, reason: Reason) -> Self {
         let body = format!(r#"{{"Reason":"{}","Type":"User","message":"{}"}}"#, why.name(), why.message());
         Self::json(429, "TooManyRequestsException", body, reason)
-    }
-
-    /// The function's state forbids the operation.
-    pub fn conflicting_state(state: &str) -> Self {
-        let message = format!(
-            "The operation cannot be performed at this time. The function is currently in the following state: {state}"
-        );
-        Self::modelled(409, "ResourceConflictException", Spelling::Lower, &message, Reason::LambdaBadRequest)
     }
 
     /// Our side of the endpoint, or the function host, failed.

@@ -1,7 +1,7 @@
 //! HTTP answers, header by header.
 //!
-//! The `http` crate keeps header names in lower case, which HTTP/2 wants; [`wire_name`] gives the casing that AWS uses over
-//! HTTP/1.1, for a writer that can choose. `Date` and `Content-Length` are the writer's.
+//! Header names are in lower case, as HTTP/2 wants them; names have no case (RFC 9110 §5.1), and AWS's own mix both. `Date`
+//! and `Content-Length` are the writer's.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -20,24 +20,6 @@ pub const RESPONSE_MAX: usize = 6_291_556;
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 const REMAPPED_CONTENT_LENGTH: HeaderName = HeaderName::from_static("x-amzn-remapped-content-length");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
-
-/// A header's name in AWS's casing (recorded from HTTP/1.1 answers of Lambda); `None` for one this stage does not send.
-pub fn wire_name(name: &HeaderName) -> Option<&'static str> {
-    Some(match name.as_str() {
-        "content-type" => "Content-Type",
-        "content-length" => "Content-Length",
-        "connection" => "Connection",
-        "date" => "Date",
-        "x-amzn-requestid" => "x-amzn-RequestId",
-        "x-amzn-errortype" => "x-amzn-ErrorType",
-        "x-amzn-remapped-content-length" => "x-amzn-Remapped-Content-Length",
-        "x-amz-executed-version" => "X-Amz-Executed-Version",
-        "x-amz-function-error" => "X-Amz-Function-Error",
-        "x-amz-log-result" => "X-Amz-Log-Result",
-        "x-amzn-trace-id" => "X-Amzn-Trace-Id",
-        _ => return None,
-    })
-}
 
 /// What a synchronous invocation came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -146,9 +128,9 @@ mod tests {
     use super::*;
 
     const ID: Uuid = Uuid::from_u128(7);
-    const ID_LINE: &str = "x-amzn-RequestId: 00000000-0000-0000-0000-000000000007";
-    const TRACE_LINE: &str = "X-Amzn-Trace-Id: root=1-5fa456b2-beda73b8340f62daf4d397fe;sampled=0";
-    const REMAPPED_LINE: &str = "x-amzn-Remapped-Content-Length: 0";
+    const ID_LINE: &str = "x-amzn-requestid: 00000000-0000-0000-0000-000000000007";
+    const TRACE_LINE: &str = "x-amzn-trace-id: root=1-5fa456b2-beda73b8340f62daf4d397fe;sampled=0";
+    const REMAPPED_LINE: &str = "x-amzn-remapped-content-length: 0";
 
     fn trace() -> Trace {
         Trace { root: "1-5fa456b2-beda73b8340f62daf4d397fe".into(), parent: "0".into(), is_sampled: false }
@@ -156,7 +138,7 @@ mod tests {
 
     fn lines(response: &Response<Bytes>) -> (u16, Vec<String>) {
         let headers = response.headers().iter();
-        let lines = headers.map(|(name, value)| format!("{}: {}", wire_name(name).unwrap(), value.to_str().unwrap()));
+        let lines = headers.map(|(name, value)| format!("{}: {}", name.as_str(), value.to_str().unwrap()));
         (response.status().as_u16(), lines.collect())
     }
 
@@ -173,7 +155,7 @@ mod tests {
     fn a_success_has_the_recorded_headers() {
         let response = returned().into_response(ID, &trace());
         let expected =
-            [ID_LINE, REMAPPED_LINE, TRACE_LINE, "Content-Type: application/json", "X-Amz-Executed-Version: $LATEST"];
+            [ID_LINE, REMAPPED_LINE, TRACE_LINE, "content-type: application/json", "x-amz-executed-version: $LATEST"];
         assert_eq!(lines(&response), (200, expected.map(str::to_owned).to_vec()));
         assert_eq!(response.body(), "null");
     }
@@ -188,7 +170,7 @@ mod tests {
         .into_response(ID, &trace());
         let (status, lines) = lines(&response);
         assert_eq!(status, 200);
-        assert_eq!(lines[5..], ["X-Amz-Function-Error: Unhandled", "X-Amz-Log-Result: bG9n"]);
+        assert_eq!(lines[5..], ["x-amz-function-error: Unhandled", "x-amz-log-result: bG9n"]);
     }
 
     #[test]
@@ -212,7 +194,7 @@ mod tests {
     #[test]
     fn errors_carry_their_type_and_the_xml_one_carries_nothing() {
         let response = error(ID, ApiError::qualifier_mismatch());
-        let expected = [ID_LINE, "Content-Type: application/json", "x-amzn-ErrorType: InvalidParameterValueException"];
+        let expected = [ID_LINE, "content-type: application/json", "x-amzn-errortype: InvalidParameterValueException"];
         assert_eq!(lines(&response), (400, expected.map(str::to_owned).to_vec()));
         assert_eq!(lines(&error(ID, ApiError::unknown_operation())), (403, vec![ID_LINE.to_owned()]));
     }
@@ -221,6 +203,6 @@ mod tests {
     fn a_stream_says_so() {
         let (status, lines) = lines(&streamed(ID, &trace(), "1", Bytes::new()));
         assert_eq!(status, 200);
-        assert_eq!(lines[3..], ["Content-Type: application/vnd.amazon.eventstream", "X-Amz-Executed-Version: 1"]);
+        assert_eq!(lines[3..], ["content-type: application/vnd.amazon.eventstream", "x-amz-executed-version: 1"]);
     }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use serde_json::json;
 
 use super::epoch_ms;
 use super::log_tail::LogTail;
 use super::process::Fault;
+use crate::lambda::host::{STREAM_ERROR, STREAM_ERROR_DETAILS};
 
 /// Longest type of an error in a trailer, bytes.
 const STREAM_ERROR_MAX: usize = 256;
@@ -94,6 +95,3 @@ impl FunctionError {
         }
     }
 }
-
-const STREAM_ERROR: HeaderName = HeaderName::from_static("x-vpce-stream-error");
-const STREAM_ERROR_DETAILS: HeaderName = HeaderName::from_static("x-vpce-stream-error-details");

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderValue;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -42,13 +42,14 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 use super::invocation::{
-    EXECUTED_VERSION, LOG_RESULT, Order, REQUEST_ID, ReplyBody, error_response, invoke, json_response, throttled,
+    EXECUTED_VERSION, Order, REQUEST_ID, ReplyBody, error_response, invoke, json_response, throttled,
 };
 use super::launch::{self, Launch, Python};
 use super::log_tail::{LogTail, Report};
 use super::pool::{Pool, Seats, Tally};
 use super::request::{query_qualifier, read_payload, request_id, wants_tail};
 use crate::config::{Code, Function, Topology};
+use crate::lambda::host::{FUNCTION_VERSION, LOG_RESULT};
 
 /// A connection without a request is closed after this; also the longest a request's head may take.
 const IDLE_LIMIT: Duration = Duration::from_secs(300);
@@ -480,4 +481,3 @@ impl Drop for KillOnDrop<'_> {
 
 /// The version that is not published.
 pub(super) const LATEST: &str = "$LATEST";
-const FUNCTION_VERSION: HeaderName = HeaderName::from_static("x-vpce-function-version");

@@ -29,6 +29,7 @@ use super::pool::{Admission, Grant, Lease, Pool, Seat, Throttle};
 use super::process::{Fault, Process};
 use super::runtime_api::{Invocation, Outcome, Part, RESPONSE_LIMIT};
 use super::{epoch_ms, lock};
+use crate::lambda::host::{FUNCTION_ERROR, LOG_RESULT};
 
 /// Largest streamed answer, bytes. Lambda's quota.
 const STREAM_LIMIT: u64 = 200 * 1024 * 1024;
@@ -394,6 +395,4 @@ impl Body for ReplyBody {
 /// Names of headers of ours and of AWS's.
 pub(super) const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
-pub(super) const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
-const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");

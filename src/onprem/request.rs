@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 
 use super::function_host::LATEST;
 use super::invocation::{Order, ReplyBody, error_response};
+use crate::lambda::host::{
+    CLIENT_CONTEXT, DEADLINE_MS, INVOKED_FUNCTION_ARN, LOG_TYPE, REQUEST_ID, RESPONSE_MODE, TRACE_ID,
+};
 
 /// Longest silence inside a request's body.
 const BODY_SILENCE: Duration = Duration::from_secs(30);
@@ -49,7 +52,7 @@ impl Order {
         Ok(Self {
             request_id: request_id(request)?,
             version,
-            arn: given(&INVOKED_ARN).unwrap_or_else(|| made(arn())),
+            arn: given(&INVOKED_FUNCTION_ARN).unwrap_or_else(|| made(arn())),
             trace_id: given(&TRACE_ID).unwrap_or_else(|| made(new_trace_id())),
             client_context,
             payload: Bytes::new(),
@@ -62,7 +65,7 @@ impl Order {
 
 /// The caller's request id, or a new one. It becomes part of a path.
 pub(super) fn request_id(request: &Request<Incoming>) -> Result<String, Refusal> {
-    let Some(id) = request.headers().get(&VPCE_REQUEST_ID) else {
+    let Some(id) = request.headers().get(&REQUEST_ID) else {
         return Ok(uuid::Uuid::new_v4().to_string());
     };
     let id = id.to_str().unwrap_or_default();
@@ -165,11 +168,3 @@ pub(super) async fn read_payload(mut body: Incoming) -> Result<Bytes, Refusal> {
         (_, false) => joined.freeze(),
     })
 }
-
-const VPCE_REQUEST_ID: HeaderName = HeaderName::from_static("x-vpce-request-id");
-const INVOKED_ARN: HeaderName = HeaderName::from_static("x-vpce-invoked-function-arn");
-const DEADLINE_MS: HeaderName = HeaderName::from_static("x-vpce-deadline-ms");
-const RESPONSE_MODE: HeaderName = HeaderName::from_static("x-vpce-response-mode");
-const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
-const CLIENT_CONTEXT: HeaderName = HeaderName::from_static("x-amz-client-context");
-const LOG_TYPE: HeaderName = HeaderName::from_static("x-amz-log-type");

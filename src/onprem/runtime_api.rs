@@ -18,17 +18,18 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::lock;
+use crate::lambda::body::{CollectError, collect};
 
 /// Largest answer of a function, bytes: 6 MiB and 100, the number in Lambda's own message.
 pub(super) const RESPONSE_LIMIT: usize = 6_291_556;
@@ -403,25 +404,10 @@ async fn read_error(headers: &HeaderMap, body: &mut Incoming) -> Result<Bytes, R
 }
 
 async fn read_limited(body: &mut Incoming) -> Result<Bytes, Refusal> {
-    if body.size_hint().lower() > RESPONSE_LIMIT as u64 {
-        return Err(TOO_LARGE);
-    }
-    let mut first = Bytes::new();
-    let mut joined = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| BROKEN_BODY)?.into_data() else { continue };
-        if first.is_empty() && joined.is_empty() {
-            // Most answers are one frame, which is passed on as it is.
-            first = data;
-            continue;
-        }
-        joined.extend_from_slice(&std::mem::take(&mut first));
-        joined.extend_from_slice(&data);
-        if joined.len() > RESPONSE_LIMIT {
-            return Err(TOO_LARGE);
-        }
-    }
-    Ok(if joined.is_empty() { first } else { joined.freeze() })
+    collect(body, RESPONSE_LIMIT, 0, &mut ()).await.map_err(|error| match error {
+        CollectError::TooLarge(_) | CollectError::NoRoom => TOO_LARGE,
+        CollectError::Body(_) => BROKEN_BODY,
+    })
 }
 
 fn emit(invocation: Invocation) -> Response<Full<Bytes>> {

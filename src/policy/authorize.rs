@@ -20,14 +20,6 @@ pub struct Policies<'a> {
     pub resource: Option<&'a Policy>,
 }
 
-impl Policies<'_> {
-    /// Whether a decision may depend on more than caller, action and resource: see [`Policy::depends_on_context`].
-    pub fn depends_on_context(&self) -> bool {
-        let others = self.identity.iter().chain(self.resource);
-        std::iter::once(self.endpoint).chain(others).any(Policy::depends_on_context)
-    }
-}
-
 /// A statement that decided.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ground {

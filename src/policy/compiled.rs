@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::PolicyKind;
 use super::condition::Condition;
-use super::context::{Key, Request};
+use super::context::Request;
 use super::pattern::Pattern;
 use super::principal::{Meant, Named, Principals};
 
@@ -13,7 +13,6 @@ use super::principal::{Meant, Named, Principals};
 pub struct Policy {
     kind: PolicyKind,
     statements: Box<[Statement]>,
-    depends_on_context: bool,
 }
 
 /// What a policy says to a request.
@@ -63,13 +62,7 @@ impl Policy {
     }
 
     pub(super) fn of(kind: PolicyKind, statements: Vec<Statement>) -> Self {
-        let depends_on_context = statements.iter().any(|statement| {
-            let patterns = [&statement.actions, &statement.resources];
-            let mut in_patterns = patterns.iter().flat_map(|p| p.any_of.iter()).flat_map(Pattern::keys);
-            let mut in_conditions = statement.conditions.iter().flat_map(Condition::keys);
-            in_patterns.any(Key::varies_by_request) || in_conditions.any(Key::varies_by_request)
-        });
-        Self { kind, statements: statements.into(), depends_on_context }
+        Self { kind, statements: statements.into() }
     }
 
     /// What it is attached to.
@@ -80,13 +73,6 @@ impl Policy {
     /// How many statements it has.
     pub const fn statement_count(&self) -> usize {
         self.statements.len()
-    }
-
-    /// Whether two requests of one caller for the same action on the same resource may be judged differently, because the
-    /// policy looks at something else as well (the time, the source address, the endpoint …). Such a policy's decisions must
-    /// not be cached by caller, action and resource alone.
-    pub const fn depends_on_context(&self) -> bool {
-        self.depends_on_context
     }
 
     pub(super) fn sid(&self, statement: usize) -> Option<Arc<str>> {

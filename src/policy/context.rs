@@ -264,19 +264,4 @@ impl Key {
     pub(super) fn is_system_identifier(&self) -> bool {
         SYSTEM_IDENTIFIERS.iter().any(|name| self.name().eq_ignore_ascii_case(name))
     }
-
-    /// Whether two requests of one caller for one action and resource may differ in this key.
-    pub(super) const fn varies_by_request(&self) -> bool {
-        !matches!(
-            self,
-            Self::ResourceAccount
-                | Self::PrincipalArn
-                | Self::PrincipalAccount
-                | Self::PrincipalType
-                | Self::PrincipalIsAwsService
-                | Self::ViaAwsService
-                | Self::UserId
-                | Self::Username
-        )
-    }
 }

@@ -81,11 +81,6 @@ impl Connection {
         self.socket().send_slice(data).unwrap_or(0)
     }
 
-    /// Whether the other side still accepts data.
-    pub fn may_send(&self) -> bool {
-        self.set.get::<Socket<'_>>(self.handle).may_send()
-    }
-
     /// Bytes that were sent and not yet acknowledged, or not yet sent.
     pub fn unacknowledged(&self) -> usize {
         self.set.get::<Socket<'_>>(self.handle).send_queue()

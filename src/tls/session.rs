@@ -185,11 +185,6 @@ impl Session {
         matches!(&self.state, State::Open(connection) if !connection.is_handshaking())
     }
 
-    /// Whether the session failed.
-    pub fn is_failed(&self) -> bool {
-        matches!(self.state, State::Failed(_))
-    }
-
     /// The protocol agreed on; meaningful once established.
     pub fn alpn(&self) -> Alpn {
         match &self.state {

@@ -81,7 +81,7 @@ fn what_does_not_exist_does_not_resolve() {
 fn a_description_is_true_and_leaves_out_what_is_not_known() {
     let catalog = catalog();
     let target = catalog.resolve(&named("my-function", Some("prod"))).unwrap();
-    let sha = STANDARD.encode(digest(&SHA256, b"def handler(e, c): pass"));
+    let sha = STANDARD.encode(sigv4::sha256(b"def handler(e, c): pass"));
     let expected = json!({
         "FunctionName": "my-function",
         "FunctionArn": format!("{ARN}:prod"),

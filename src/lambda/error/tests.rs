@@ -44,12 +44,6 @@ fn every_row_of_the_error_table_has_its_exact_bytes() {
             r#"{"message":"2 validation errors detected: Value '$LATES' at 'qualifier' failed to satisfy constraint: Member must satisfy regular expression pattern: x|y; Value 'abc' at 'functionName' failed to satisfy constraint: Member must have length less than or equal to 2"}"#,
         ),
         (
-            ApiError::conflicting_state("Pending"),
-            409,
-            "ResourceConflictException",
-            r#"{"Type":"User","message":"The operation cannot be performed at this time. The function is currently in the following state: Pending"}"#,
-        ),
-        (
             ApiError::throttled(ThrottleReason::ReservedFunctionConcurrentInvocationLimitExceeded),
             429,
             "TooManyRequestsException",
@@ -81,12 +75,6 @@ fn every_row_of_the_error_table_has_its_exact_bytes() {
             403,
             "AccessDeniedException",
             r#"{"Message":"User: arn:aws:iam::123412341234:user/MyUser is not authorized to perform: lambda:InvokeFunction"}"#,
-        ),
-        (
-            ApiError::missing_authentication_token(),
-            403,
-            "MissingAuthenticationTokenException",
-            r#"{"message":"Missing Authentication Token"}"#,
         ),
         (
             ApiError::payload_not_json("x\n at [y]"),

@@ -92,7 +92,10 @@ impl Authority for Desk {
     type Permit = ();
 
     fn begin(&self, head: &Parts, _: &ConnectionInfo, _: Now) -> Result<String, ApiError> {
-        let name = head.headers.get("authorization").ok_or_else(ApiError::missing_authentication_token)?;
+        let name = head.headers.get("authorization").ok_or_else(|| {
+            let (code, message) = ("MissingAuthenticationTokenException", "Missing Authentication Token");
+            ApiError::framework(403, code, message, Reason::SignatureMissing)
+        })?;
         Ok(format!("arn:aws:iam::123456789012:user/{}", name.to_str().unwrap()))
     }
 

@@ -248,19 +248,6 @@ fn a_permit_says_when_being_root_stood_in_for_an_identity_policy() {
 }
 
 #[test]
-fn a_set_of_policies_depends_on_the_context_if_one_of_them_does() {
-    let statement =
-        r#"{"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {"Bool": {"aws:SecureTransport": false}}}"#;
-    let (endpoint, plain, https) = (Policy::full_access(), [identity(YES)], identity(statement));
-    let set = |identity, resource| Policies { endpoint: &endpoint, identity, resource }.depends_on_context();
-    let resource = policy(Resource, &format!(r#"{{"Statement": {}}}"#, to("\"*\"", statement)));
-    let both = [plain[0].clone(), https];
-    assert!(!set(&plain, None));
-    assert!(set(&both, None));
-    assert!(set(&plain, Some(&resource)));
-}
-
-#[test]
 fn the_default_endpoint_policy_is_what_ec2_prints() {
     let printed = policy(Endpoint, super::super::FULL_ACCESS_DOCUMENT);
     assert_eq!(printed, Policy::full_access());

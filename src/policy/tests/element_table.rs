@@ -108,14 +108,3 @@ fn the_version_counts_wherever_it_stands() {
     let alices = "arn:aws:lambda:us-east-2:123456789012:function:Alice";
     assert!(allowed_by(&policies, &request(ALICE, INVOKE, alices)));
 }
-
-#[test]
-fn a_policy_says_whether_it_looks_beyond_caller_action_and_resource() {
-    let with = |rest: &str| identity(&format!(r#"{{"Effect": "Allow", "Action": "*", {rest}}}"#)).depends_on_context();
-    assert!(!Policy::full_access().depends_on_context());
-    assert!(!with(r#""Resource": "arn:aws:lambda:*:*:function:${aws:username}""#));
-    assert!(!with(r#""Resource": "*", "Condition": {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:user/*"}}"#));
-    assert!(with(r#""Resource": "*", "Condition": {"StringEquals": {"aws:SourceVpce": "vpce-0123456789abcdef0"}}"#));
-    assert!(with(r#""Resource": "*", "Condition": {"StringEquals": {"aws:username": "${aws:PrincipalTag/team}"}}"#));
-    assert!(with(r#""Resource": "arn:aws:lambda:*:*:function:${aws:PrincipalTag/team}""#));
-}
