@@ -20,6 +20,8 @@ use crate::lab::secrets::Credentials;
 use crate::lab::up::LIFELINE;
 use crate::lab::{Directories, client, exec, supervisor};
 
+pub(super) use self::status::{list, word};
+
 /// Labs: a VPC, an endpoint, a tunnel and a data centre on this machine, without root
 #[derive(Debug, Args)]
 #[command(
@@ -160,7 +162,8 @@ fn supervise(wanted: SuperviseArguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn chosen(name: Option<&str>) -> Result<(String, Directories), Failure> {
+/// The lab that a command means, and its folders.
+pub(super) fn chosen(name: Option<&str>) -> Result<(String, Directories), Failure> {
     let folders = super::folders()?;
     let lab = client::choose(&folders, name).map_err(Failure::usage)?;
     let directories = folders.of(&lab).map_err(Failure::usage)?;

@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod doctor;
 mod endpoint;
+mod fault;
 mod faults;
 mod lab;
 mod onprem;
@@ -56,6 +57,7 @@ struct Arguments {
 enum Command {
     Demo(demo::Arguments),
     Lab(lab::Arguments),
+    Fault(fault::Arguments),
     Endpoint(endpoint::Arguments),
     Onprem(onprem::Arguments),
     Check(check::Arguments),
@@ -78,6 +80,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match parsed.command {
         Command::Demo(arguments) => demo::run(&arguments, output),
         Command::Lab(arguments) => lab::run(arguments, output),
+        Command::Fault(arguments) => fault::run(&arguments, output),
         Command::Endpoint(arguments) => endpoint::run(&arguments),
         Command::Onprem(arguments) => onprem::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, output),

@@ -24,6 +24,7 @@ use super::udp::TunnelSocket;
 use super::{Fault, OrFault, control};
 use crate::config::{PathProfile, Topology};
 use crate::engine::{Engine, EngineSetup, Port, Snapshot};
+use crate::eni::EniHealth;
 use crate::observe::access_log::AccessSender;
 use crate::observe::capture::{Capture, CaptureHandle};
 use crate::observe::flow_log::FlowLogWriter;
@@ -36,6 +37,7 @@ use crate::tunnel::path::Link;
 use crate::verdict::Counters;
 
 mod in_force;
+mod zone_fault;
 
 pub use in_force::{Reload, Reloaded};
 
@@ -107,18 +109,21 @@ pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
     let EndpointPlan { socket, reload, origin, access_log, .. } = plan;
     let questioned = handles.clone();
     let captured = capture.as_ref().map(CaptureHandle::counter);
-    let mut in_force = InForce { snapshot, origin, maker, reload };
+    let mut in_force = InForce { snapshot, health: EniHealth::default(), origin, maker, reload };
     control::serve(&socket, move |request| match request["do"].as_str() {
         Some("status") => {
-            let mut answer = status::endpoint(&facts, &in_force.snapshot, &questioned, access_log.lost(), PATIENCE);
+            let InForce { snapshot, health, .. } = &in_force;
+            let mut answer = status::endpoint(&facts, snapshot, health, &questioned, access_log.lost(), PATIENCE);
             answer["topology"] = json!(in_force.origin);
             answer["lenient"] = json!(in_force.maker.lenient);
             answer["capture"] = status::capture(captured.as_ref());
             Ok(answer)
         }
         Some("reload") => in_force.reload(request, &questioned),
+        Some("fault") => in_force.fault(request, &questioned),
         Some("flow") => Ok(json!({ "rule": rule_of(&questioned, request) })),
-        _ => Err(Fault::new("the endpoint does not know this request").remedy("ask for `status`, `flow` or `reload`")),
+        _ => Err(Fault::new("the endpoint does not know this request")
+            .remedy("ask for `status`, `flow`, `reload` or `fault`")),
     })?;
     std::thread::Builder::new()
         .name("flow-log".to_owned())

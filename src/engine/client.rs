@@ -209,6 +209,14 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
         self.ready.mark();
     }
 
+    /// Requests whose answer has not arrived in full: those that have none yet, and, when all were answered, one for what the
+    /// client has not acknowledged.
+    pub(super) fn in_flight(&self) -> usize {
+        let Phase::Http(http) = &self.phase else { return 0 };
+        let unanswered = http.activity().open_requests() as usize;
+        unanswered.max(usize::from(self.is_due()))
+    }
+
     /// Whether the TCP handshake is not finished.
     pub(super) fn is_half_open(&self) -> bool {
         matches!(self.phase, Phase::TcpHandshake { .. })

@@ -11,6 +11,7 @@
 //! | [`routes`] | where a packet is going |
 //! | [`ingress`] | what becomes of a packet that arrives |
 //! | [`egress`] | how a packet leaves |
+//! | [`health`] | enis out of service, and what is in flight on them |
 //! | [`forward`] | packets that only pass, between VPC and tunnel |
 //! | [`client`] | a client's connection: TCP, TLS, HTTP |
 //! | [`host`] | connections to the function host |
@@ -22,6 +23,7 @@ mod authority;
 mod client;
 mod egress;
 mod forward;
+mod health;
 mod host;
 mod ingress;
 mod ready;
@@ -38,6 +40,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 pub use egress::{Output, Port};
+pub use health::EniLoad;
 pub use setup::{EngineSetup, PolicyFaults, Snapshot};
 
 use self::client::{Client, ClientLimits};
@@ -222,6 +225,10 @@ impl Engine {
     fn forget_client(&mut self, slot: usize) {
         if let Some(client) = self.clients.try_remove(slot) {
             self.wheel.cancel(client_key(slot));
+            if self.eni.is_down(client.flow) {
+                // Its last words, FIN or RST, went nowhere.
+                self.close_flow(client.flow);
+            }
             if let Some(owner) = self.eni.user_mut(client.flow) {
                 *owner = None;
             }

@@ -239,13 +239,13 @@ impl Engine {
     }
 
     /// Puts another snapshot in force. Known flows are judged again when their next packet comes; a tracked flow outlives
-    /// the security-group rule that let it in, as on AWS. Addresses, the tunnel and TLS stay as they are.
+    /// the security-group rule that let it in, as on AWS. Addresses, the tunnel, TLS and the enis' health stay as they are.
     pub fn update(&mut self, snapshot: &Arc<Snapshot>) {
         self.eni.update(Arc::clone(&snapshot.enis));
         let settings = &snapshot.topology.endpoint.settings;
         self.client_limits = ClientLimits::from(settings);
         self.serving.service().bodies().set_limit(settings.http_body_budget);
-        self.resolver = Resolver::new(&snapshot.topology);
+        self.resolver = self.inform(Resolver::new(&snapshot.topology));
         self.serving.service().set_catalog(Arc::clone(&snapshot.catalog));
         self.current.replace(Arc::clone(snapshot));
     }

@@ -24,6 +24,10 @@ impl<U> EniStage<U> {
             let refusal = Refusal::silent(Reason::CannotRoute, "for no address of the endpoint");
             return self.refuse(None, &packet, refusal, now, counters);
         };
+        if !self.health.is_healthy(usize::from(eni)) {
+            let refusal = Refusal::silent(Reason::EniDown, "the eni is out of service");
+            return self.refuse(Some(eni), &packet, refusal, now, counters);
+        }
         if packet.header.packet_len_max(packet.meta) > usize::from(self.snapshot.settings.mtu) {
             let refusal = Refusal::silent(Reason::MtuExceeded, "larger than the endpoint's MTU");
             return self.refuse(Some(eni), &packet, refusal, now, counters);
@@ -92,6 +96,11 @@ impl<U> EniStage<U> {
             return Egress::Drop(Reason::FlowUnknown);
         };
         let (eni, origin) = (entry.verdict.eni, entry.verdict.origin);
+        if !self.health.is_healthy(usize::from(eni)) {
+            // Unseen by tracking: what nobody can receive keeps no flow alive.
+            counters.deny(Reason::EniDown);
+            return Egress::Drop(Reason::EniDown);
+        }
         if entry.epoch != self.snapshot.epoch {
             rejudge(entry, eni, &self.snapshot, counters);
         }

@@ -4,7 +4,8 @@
 //! cached verdict, tracking. A flow's first packet takes the slow path: network ACLs, security groups, and what AWS documents of
 //! an interface endpoint: it answers on port 443 alone, never answers ICMP, never sends fragmentation-needed, never initiates.
 //!
-//! What a packet meets, in order: source/destination check, MTU, network ACLs (its sender's subnet's, the eni's), flow, security groups, protocol, port, limits.
+//! What a packet meets, in order: source/destination check, the eni's health, MTU, network ACLs (its sender's subnet's, the
+//! eni's), flow, security groups, protocol, port, limits.
 //! A denied packet is dropped silently, whatever denied it. Two behaviours that AWS leaves open are settings: a SYN to another
 //! port, and a packet of a flow that the idle time-out ended.
 //!
@@ -20,6 +21,7 @@ mod boundary;
 mod denials;
 mod fast_path;
 mod flow_log;
+mod health;
 mod slow_path;
 mod snapshot;
 
@@ -35,6 +37,7 @@ use crate::verdict::{Counters, Event, Reason};
 
 pub use denials::{DENIALS_MAX, Denial};
 pub use flow_log::{Action, FlowLogRecord, FlowLogSettings, LogStatus, LoggedFlow};
+pub use health::EniHealth;
 pub use snapshot::{EniRules, EniSnapshot};
 
 use denials::Denials;
@@ -116,6 +119,7 @@ impl FlowVerdict {
 #[derive(Debug)]
 pub struct EniStage<U> {
     snapshot: Arc<EniSnapshot>,
+    health: EniHealth,
     flows: FlowTable<FlowVerdict, U>,
     log: FlowLog,
     denials: Denials,
@@ -143,6 +147,7 @@ impl<U> EniStage<U> {
             log,
             denials: Denials::new(snapshot.epoch),
             replaced: VecDeque::new(),
+            health: EniHealth::default(),
             snapshot,
         }
     }
@@ -152,6 +157,21 @@ impl<U> EniStage<U> {
         self.log.update(&snapshot);
         self.denials.begin_epoch(snapshot.epoch);
         self.snapshot = snapshot;
+    }
+
+    /// Takes an eni (its index in the configuration) out of service, or back. New rules do not change this.
+    pub fn set_health(&mut self, eni: usize, healthy: bool) {
+        self.health.set(eni, healthy);
+    }
+
+    /// Which enis are in service.
+    pub const fn health(&self) -> &EniHealth {
+        &self.health
+    }
+
+    /// Whether a flow's eni is out of service.
+    pub fn is_down(&self, flow: FlowId) -> bool {
+        self.flows.get(flow).is_some_and(|entry| !self.health.is_healthy(entry.verdict.eni()))
     }
 
     /// The rules in force.

@@ -8,8 +8,8 @@ use super::capture::{CaptureCounter, CaptureCounts};
 use crate::config::{PathDirection, PathProfile, SecurityGroup, Subnet, Topology};
 use crate::edge::hot_loop::WorkerHandle;
 use crate::edge::tun::{Offloads, TunMode};
-use crate::engine::Snapshot;
-use crate::eni::Denial;
+use crate::engine::{EniLoad, Snapshot};
+use crate::eni::{Denial, EniHealth};
 use crate::verdict::{Counters, Event, Reason};
 
 /// What does not change while the endpoint runs.
@@ -29,6 +29,7 @@ pub struct EndpointFacts {
 pub fn endpoint(
     facts: &EndpointFacts,
     snapshot: &Snapshot,
+    health: &EniHealth,
     workers: &[WorkerHandle],
     access_records_lost: u64,
     patience: Duration,
@@ -45,19 +46,25 @@ pub fn endpoint(
                     "function_host_connections": hosts,
                     "invocations": pending,
                 });
-                (load, engine.denials())
+                (load, engine.denials(), engine.eni_load())
             })
         })
         .collect();
-    let (load, denials): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-    let mut denials = denials.concat();
+    let mut carried = vec![EniLoad::default(); topology.endpoint.enis.len()];
+    let (mut load, mut denials) = (Vec::new(), Vec::new());
+    for (worker, denied, enis) in asked {
+        load.push(worker);
+        denials.extend(denied);
+        carried.iter_mut().zip(enis).for_each(|(sum, eni)| *sum += eni);
+    }
     denials.sort_by_key(|denial| denial.last);
     json!({
         "epoch": snapshot.epoch,
         "tun": { "mode": facts.mode, "offloads": facts.offloads },
         "workers": load,
+        "enis": enis(topology, health, &carried),
         "path": facts.path,
-        "enforcement": enforcement(topology, facts),
+        "enforcement": enforcement(topology, health, facts),
         "counters": counters(workers.iter().map(|worker| worker.counters().as_ref())),
         "denials": denials.iter().map(denial).collect::<Vec<_>>(),
         "access_records_lost": access_records_lost,
@@ -106,12 +113,16 @@ fn denial(denial: &Denial) -> Value {
 }
 
 /// At least one line per stage: whether it is enforced, and by what.
-fn enforcement(topology: &Topology, facts: &EndpointFacts) -> Value {
+fn enforcement(topology: &Topology, health: &EniHealth, facts: &EndpointFacts) -> Value {
     let settings = &topology.endpoint.settings;
     let mut lines = vec![on("security_group", format!("{}, stateful", security_groups(topology)))];
     lines.extend(network_acls(topology));
     let flows = format!("no ICMP, idle {} s", settings.idle_timeout.as_secs());
     lines.push(on("eni", format!("MTU {}, MSS clamped to {}, {flows}", settings.mtu, settings.mss_clamp)));
+    lines.extend(health.down().filter_map(|eni| topology.endpoint.enis.get(eni)).map(|eni| {
+        let zone = &topology.subnets[eni.subnet].zone;
+        on("eni", format!("{} is down with {zone}: whatever comes or goes is dropped in silence", eni.id))
+    }));
     lines.push(on("tls", "TLS 1.2 and 1.3, certificate of the lab CA".to_owned()));
     lines.push(on("sigv4", "signature, scope, 5 minutes of skew".to_owned()));
     lines.push(on("policy", policies(topology)));
@@ -125,11 +136,35 @@ fn enforcement(topology: &Topology, facts: &EndpointFacts) -> Value {
     lines.push(if !topology.vpc.dns_support {
         off("dns", "enableDnsSupport is off: the resolver does not answer".to_owned())
     } else if topology.endpoint.private_dns {
-        on("dns", format!("lambda.{}.amazonaws.com resolves to the enis", topology.region))
+        on("dns", format!("lambda.{}.amazonaws.com resolves to {}", topology.region, answered(topology, health)))
     } else {
         on("dns", "private DNS is off: the public name leads nowhere".to_owned())
     });
     Value::Array(lines)
+}
+
+/// The enis that names of several lead to.
+fn answered(topology: &Topology, health: &EniHealth) -> String {
+    let (total, down) = (topology.endpoint.enis.len(), health.down().count());
+    match total - down {
+        _ if down == 0 => "the enis".to_owned(),
+        0 => "the enis, for none is healthy".to_owned(),
+        healthy => format!("the healthy enis, {healthy} of {total}"),
+    }
+}
+
+fn enis(topology: &Topology, health: &EniHealth, carried: &[EniLoad]) -> Value {
+    let enis = topology.endpoint.enis.iter().zip(carried).enumerate();
+    let described = enis.map(|(index, (eni, load))| {
+        json!({
+            "id": eni.id,
+            "zone": topology.subnets[eni.subnet].zone,
+            "healthy": health.is_healthy(index),
+            "connections": load.connections,
+            "in_flight": load.in_flight,
+        })
+    });
+    Value::Array(described.collect())
 }
 
 fn on(stage: &str, by: String) -> Value {

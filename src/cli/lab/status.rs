@@ -55,7 +55,9 @@ fn text(status: &Value) -> String {
     };
     let (endpoint, onprem) = (process("endpoint"), process("onprem"));
     let mut text = overview(status);
-    for rows in [processes(status), enforcement(status), path(endpoint), load(endpoint), functions(onprem)] {
+    let sections =
+        [processes(status), enforcement(status), enis(endpoint), path(endpoint), load(endpoint), functions(onprem)];
+    for rows in sections {
         text.push_str(&section(rows));
     }
     let python = &onprem["function_host"]["python"];
@@ -117,6 +119,16 @@ fn enforcement(status: &Value) -> Vec<Vec<String>> {
         row([&word(&stage["stage"]), if enforced { "yes" } else { "NO" }, &word(why)])
     });
     std::iter::once(row(["stage", "enforced", ""])).chain(stages).collect()
+}
+
+/// Each eni's zone, health and load.
+fn enis(endpoint: &Value) -> Vec<Vec<String>> {
+    let described = list(&endpoint["enis"]).iter().map(|eni| {
+        let health = if eni["healthy"] == true { "healthy" } else { "DOWN" };
+        let cells = ["id", "zone", "connections", "in_flight"].map(|key| word(&eni[key]));
+        row([&cells[0], &cells[1], health, &cells[2], &cells[3]])
+    });
+    std::iter::once(row(["eni", "zone", "health", "connections", "in flight"])).chain(described).collect()
 }
 
 /// What the tunnel's path does to packets, each direction apart.
@@ -192,7 +204,7 @@ fn rows<const N: usize>(items: &Value, keys: [&str; N]) -> Vec<Vec<String>> {
     list(items).iter().map(|item| keys.map(|key| word(&item[key])).to_vec()).collect()
 }
 
-pub(super) fn list(value: &Value) -> &[Value] {
+pub(in crate::cli) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -201,7 +213,7 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
 }
 
 /// A JSON scalar without its quotes; a dash for nothing.
-pub(super) fn word(value: &Value) -> String {
+pub(in crate::cli) fn word(value: &Value) -> String {
     match value {
         Value::Null => dash(),
         Value::String(text) => text.clone(),

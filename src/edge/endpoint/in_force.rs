@@ -10,6 +10,7 @@ use crate::edge::Fault;
 use crate::edge::clock::Clock;
 use crate::edge::hot_loop::WorkerHandle;
 use crate::engine::Snapshot;
+use crate::eni::EniHealth;
 use crate::sigv4::Keyring;
 
 /// Makes a topology out of a `reload` request, given the origin of the one in force and that one itself.
@@ -51,6 +52,8 @@ impl Maker {
 /// The configuration that all workers have.
 pub(super) struct InForce {
     pub(super) snapshot: Arc<Snapshot>,
+    /// Which enis are in service. Every worker's engine has the same; a reload leaves it alone.
+    pub(super) health: EniHealth,
     /// Where its topology came from.
     pub(super) origin: String,
     pub(super) maker: Maker,

@@ -42,8 +42,14 @@ pub(super) async fn status(lab: &Lab) -> Value {
         .enis
         .iter()
         .map(|eni| {
+            let subnet = &topology.subnets[eni.subnet];
+            // Null if the endpoint does not answer.
+            let known = answers[0].1.as_ref().ok().and_then(|answer| answer["enis"].as_array());
+            let healthy =
+                known.and_then(|enis| enis.iter().find(|known| known["id"] == eni.id)).map(|eni| &eni["healthy"]);
             json!({
-                "id": eni.id, "subnet": topology.subnets[eni.subnet].id, "ipv4": eni.ipv4, "ipv6": eni.ipv6,
+                "id": eni.id, "subnet": subnet.id, "zone": subnet.zone, "ipv4": eni.ipv4, "ipv6": eni.ipv6,
+                "healthy": healthy,
             })
         })
         .collect();
