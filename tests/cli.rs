@@ -90,7 +90,8 @@ fn the_program_alone_prints_help_and_so_does_every_command_with_an_example() {
         assert!(in_lab.iter().any(|known| known == name), "{name} is not in {in_lab:?}");
     }
     assert!(top.len() >= 5, "{top:?}");
-    for command in top.into_iter().chain(in_lab.iter().map(|name| format!("lab {name}"))) {
+    let in_lab = in_lab.iter().map(|name| format!("lab {name}"));
+    for command in top.into_iter().chain(in_lab).chain(["fault az".to_owned()]) {
         let help = home.run(&format!("{command} --help")).ok();
         assert!(help.contains("Example"), "{command} --help has no example:\n{help}");
         assert!(help.contains(&format!("\n  vpce {command}")), "{command} --help shows another command:\n{help}");
@@ -118,6 +119,12 @@ fn usage_errors_end_with_2_and_are_json_where_json_is_asked_for() {
         ("check", "<CONFIG>"),
         ("check -o yaml quickstart", "possible values: text, json"),
         ("doctor twice", "unexpected argument 'twice'"),
+        ("fault", "Usage: vpce fault"),
+        ("fault flood", "unrecognized subcommand 'flood'"),
+        ("fault az", "<ZONE>"),
+        ("fault az us-east-2a", "<STATE>"),
+        ("fault az us-east-2a sideways", "possible values: down, up"),
+        ("fault az us-east-2a down --lab ../up", "cannot be the name of a lab"),
     ] {
         let ran = home.run(line);
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{line}: {ran:?}");
@@ -271,6 +278,10 @@ fn commands_for_a_lab_that_does_not_run_say_so_and_how_to_bring_it_up() {
     for command in ["exec app true", "shell app", "reload"] {
         fails(&home.run(&format!("lab {command}")), 1, &format!("error: {said}"));
     }
+    fails(&home.run("fault az us-east-2a down"), 1, &format!("error: {said}"));
+    let fault = home.run("fault az us-east-2a up -o json");
+    let error: Value = serde_json::from_str(&fault.stderr).expect("JSON");
+    assert_eq!((fault.code, &error["error"]["remedy"]), (1, &"vpce lab up".into()));
     let status = home.run("lab status");
     assert_eq!((status.code, status.stdout.as_str(), status.stderr.as_str()), (3, said, ""));
     let status = home.run("lab status -o json");
@@ -379,6 +390,26 @@ fn a_running_lab_answers_wrong_words_with_the_right_ones() {
     let running = "error: the lab quickstart is already running\n  do:    `vpce lab up --replace` starts it afresh, `vpce \
                    lab down` ends it\n";
     fails(&home.run("lab up"), 2, running);
+
+    let zone = "error: no eni of the endpoint is in the zone us-east-2z\n  where: lab quickstart\n  do:    name one of: \
+                us-east-2a\n";
+    fails(&home.run("fault az us-east-2z down"), 2, zone);
+    let error: Value = serde_json::from_str(&home.run("fault az us-east-2z up -o json").stderr).expect("JSON");
+    assert_eq!(error["error"]["remedy"], "name one of: us-east-2a");
+    let row = |text: &str| text.lines().find(|line| line.contains("us-east-2a  ")).map(str::to_owned);
+    let eni = "  eni-0a1b2c3d4e5f60718  us-east-2a";
+    for (state, said, health) in [
+        ("up", "lab quickstart: us-east-2a is up already\n", "healthy  0            0"),
+        ("down", "lab quickstart: us-east-2a is down\n", "DOWN    0            0"),
+        ("down", "lab quickstart: us-east-2a is down already\n", "DOWN    0            0"),
+        ("up", "lab quickstart: us-east-2a is up\n", "healthy  0            0"),
+    ] {
+        let text = home.run(&format!("fault az us-east-2a {state}")).ok();
+        assert!(text.starts_with(said), "{text}");
+        let none = "\nnone of 1 enis is healthy: names lead to all of them\n";
+        assert_eq!(text.ends_with(none), state == "down", "{text}");
+        assert_eq!(row(&home.run("lab status").ok()), Some(format!("{eni}  {health}")), "{state}");
+    }
 
     home.run("lab up blog").ok();
     fails(

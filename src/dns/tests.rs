@@ -176,6 +176,17 @@ fn enis_take_turns_and_unhealthy_ones_are_left_out() {
 }
 
 #[test]
+fn a_zones_own_name_stays_with_its_eni_whatever_its_health() {
+    let mut resolver = Resolver::new(&two_zones());
+    resolver.set_health(1, false);
+    let zonal = REGIONAL.replace(".lambda.", "-us-east-2b.lambda.");
+    for view in [View::Vpc, View::OnPremises, View::Public] {
+        assert_eq!(addresses(&mut resolver, view, REGIONAL, RecordType::A), ["10.0.1.100"], "{view:?}");
+        assert_eq!(addresses(&mut resolver, view, &zonal, RecordType::A), ["10.0.2.100"], "{view:?}");
+    }
+}
+
+#[test]
 fn the_question_comes_back_as_it_was_spelled() {
     let mut resolver = Resolver::new(&quickstart());
     let mixed = "LaMbDa.uS-eAsT-2.AmAzOnAwS.cOm.";

@@ -221,6 +221,38 @@ fn only_packets_for_the_enis_from_where_routes_lead_are_taken() {
 }
 
 #[test]
+fn an_eni_that_is_down_lets_nothing_through_and_keeps_its_flows_until_they_time_out() {
+    let mut world = World::new(&quickstart());
+    let flow = world.establish(&client(b""));
+    world.log();
+    world.stage.set_health(0, false);
+    assert!(world.stage.is_down(flow));
+    for spec in [client(b"more"), client(b"").with_flags(SYN), client(b"").with_flags(TcpFlags::RST)] {
+        assert_eq!(world.ingress(&spec), Ingress::Drop(Reason::EniDown));
+        assert_eq!(world.egress(flow, &spec), Egress::Drop(Reason::EniDown));
+    }
+    let stranger = PacketSpec { src4: STRANGER, ..client(b"").with_flags(SYN) };
+    assert_eq!(world.ingress(&stranger), Ingress::Drop(Reason::EniDown), "no rule is asked");
+    assert_eq!((world.counters.reason(Reason::EniDown), world.counters.event(Event::RuleWalk)), (7, 1));
+    assert_eq!(world.denials(), ["ENI_DOWN the eni is out of service"; 2]);
+    assert_eq!(world.log(), ["- - - - - - - - NODATA"], "flow logs say nothing of it");
+    world.update(&quickstart());
+    assert_eq!(world.ingress(&client(b"more")), Ingress::Drop(Reason::EniDown));
+    world.stage.set_health(0, true);
+    assert!(!world.stage.is_down(flow));
+    assert_eq!(world.ingress(&client(b"more")), Ingress::Deliver { flow, first: false }, "not even the RST was seen");
+    // What is dropped keeps no flow alive.
+    world.stage.set_health(0, false);
+    world.wait(300);
+    world.ingress(&client(b"more"));
+    world.egress(flow, &client(b""));
+    world.wait(50);
+    world.ended();
+    world.stage.set_health(0, true);
+    assert_eq!(world.ingress(&client(b"late")), Ingress::Drop(Reason::FlowIdleExpired));
+}
+
+#[test]
 fn larger_packets_than_the_mtu_are_dropped_and_super_segments_count_by_their_segments() {
     let mut world = World::new(&quickstart());
     let flow = world.establish(&client(b""));

@@ -250,13 +250,13 @@ def addresses(name):
 RECORD = bytes.fromhex("1603010200010001fc0303")
 
 
-def is_open(client):
+def is_open(client, patience=PATIENCE):
     """Whether what we send is acknowledged, or how it is not."""
     try:
         client.send(RECORD[:2])
     except OSError as error:
         return errno.errorcode[error.errno]
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         # SIOCOUTQ: bytes that are not acknowledged.
         left = fcntl.ioctl(client, termios.TIOCOUTQ, b"\0" * 4)
@@ -269,25 +269,25 @@ def is_open(client):
     return "timeout"
 
 
-def silence(address, port, wait):
+def silence(address, port, wait, patience=PATIENCE):
     with socket.create_connection((address, int(port)), timeout=3) as client:
         before = is_open(client)
         wait()
-        return {"before": before, "after": is_open(client)}
+        return {"before": before, "after": is_open(client, patience)}
 
 
 def idle(address, port, seconds):
     return silence(address, port, lambda: time.sleep(float(seconds)))
 
 
-def hold(address, port, file):
+def hold(address, port, file, patience=PATIENCE):
     def wait():
         with open(file, "x"):
             pass
         while os.path.exists(file):
             time.sleep(0.02)
 
-    return silence(address, port, wait)
+    return silence(address, port, wait, float(patience))
 
 
 COMMANDS = {

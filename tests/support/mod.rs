@@ -231,6 +231,13 @@ impl Lab {
         command
     }
 
+    /// `vpce fault` on this lab.
+    pub fn fault(&self, arguments: &[&str]) -> Ran {
+        let mut command = Command::new(VPCE);
+        command.args(["fault", "--lab", "test"]).args(arguments).stdin(Stdio::null());
+        folders(&mut command, &self.folder).output().unwrap().into()
+    }
+
     /// A program on a host, not yet started.
     pub fn command(&self, identity: &str, host: &str, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.vpce(&["exec", "--as", identity, host, "--"]);
