@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::lab::{chosen, list, word};
 use super::output::{self, Failure, Output, table};
-use crate::edge::control;
+use crate::edge::{Fault, control};
 use crate::lab::client;
 
 /// Have something go wrong in a running lab, and mend it
@@ -70,6 +70,11 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode, Fai
         fault.place = Some(format!("lab {lab}"));
         Failure::usage(fault)
     })?;
+    let told = json!({ "do": "health", "down": answer["down"] });
+    control::ask(&directories.onprem_socket(), &told).map_err(|fault| {
+        let half = "the enis are in that state, but the DNS forwarder on-premises does not know";
+        Fault { what: format!("{half}: {}", fault.what), ..fault }.remedy("try again")
+    })?;
     for key in ["connections", "in_flight"] {
         answer[key] = json!(list(&answer["enis"]).iter().filter_map(|eni| eni[key].as_u64()).sum::<u64>());
     }
@@ -89,7 +94,7 @@ fn text(answer: &Value) -> String {
     rows.extend(list(&answer["enis"]).iter().map(|eni| keys.map(|key| word(&eni[key])).to_vec()));
     let [healthy, total] = ["healthy_enis", "total_enis"].map(|key| word(&answer[key]));
     let names = match answer["healthy_enis"].as_u64() {
-        Some(0) => format!("none of {total} enis is healthy: names lead to all of them"),
+        Some(0) => "no eni is healthy: names lead to all of them".to_owned(),
         _ => format!("names lead to the healthy enis, {healthy} of {total}"),
     };
     format!("lab {lab}: {zone} is {state}{already}\n\n{}\n{names}\n", table(2, &rows))

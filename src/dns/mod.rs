@@ -14,7 +14,8 @@
 //! | `ip-10-0-1-10.<region>.compute.internal`, `app` | the host | does not exist |
 //!
 //! Over several enis the answer holds every healthy one, and starts with the next one for each query: AWS documents round
-//! robin over healthy enis, but not how many addresses an answer has. When none is healthy all are given, as Route 53 does.
+//! robin over healthy enis, but not how many addresses an answer has. When none is healthy all are given, as Route 53 does;
+//! so the name of one zone always gives that zone's eni.
 //! Types other than A and AAAA get no data, ANY too (RFC 8482). A and AAAA are not synthesised from one another.
 //!
 //! **Not done.** TCP is not served: no answer here can come near 512 bytes unless an endpoint has more than a dozen zones,
@@ -38,6 +39,7 @@ use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::config::Topology;
+use crate::eni::EniHealth;
 use crate::time::Moment;
 use crate::verdict::{Event, Reason};
 
@@ -86,7 +88,7 @@ pub struct Resolver {
     serves: bool,
     inside: Zones,
     public: Zones,
-    healthy: Vec<bool>,
+    health: EniHealth,
     turn: usize,
     interfaces: RateLimit,
     inbound: RateLimit,
@@ -100,7 +102,7 @@ impl Resolver {
             serves: topology.vpc.dns_support,
             inside: Zones::inside(topology),
             public: Zones::public(topology),
-            healthy: vec![true; topology.endpoint.enis.len()],
+            health: EniHealth::default(),
             turn: 0,
             interfaces: RateLimit::new(topology.resolver.packets_per_second),
             inbound: RateLimit::new(INBOUND_PER_SECOND),
@@ -114,9 +116,12 @@ impl Resolver {
 
     /// Notes whether an eni (index into [`crate::config::Endpoint::enis`]) is healthy; answers then leave it out or not.
     pub fn set_health(&mut self, eni: usize, healthy: bool) {
-        if let Some(known) = self.healthy.get_mut(eni) {
-            *known = healthy;
-        }
+        self.health.set(eni, healthy);
+    }
+
+    /// The same for all enis at once.
+    pub fn set_all_health(&mut self, health: EniHealth) {
+        self.health = health;
     }
 
     /// Answers one query, the payload of a UDP datagram from `source`. Clears `out` and writes the answer to it, if any.
@@ -191,11 +196,11 @@ impl Resolver {
         let record = |data| Record::from_rdata(name.clone(), zones.ttl, data);
         match (&found, kind) {
             (Found::Enis(enis), RecordType::A | RecordType::AAAA) => {
-                let all_down = !enis.iter().any(|eni| self.healthy[eni.index]);
+                let all_down = !enis.iter().any(|eni| self.health.is_healthy(eni.index));
                 let start = self.turn % enis.len().max(1);
                 self.turn = self.turn.wrapping_add(1);
                 let (first, last) = (&enis[start..], &enis[..start]);
-                for eni in first.iter().chain(last).filter(|eni| all_down || self.healthy[eni.index]) {
+                for eni in first.iter().chain(last).filter(|eni| all_down || self.health.is_healthy(eni.index)) {
                     let data = match kind {
                         RecordType::A => Some(RData::A(eni.ipv4.into())),
                         _ => eni.ipv6.map(|address| RData::AAAA(address.into())),

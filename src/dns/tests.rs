@@ -172,7 +172,8 @@ fn enis_take_turns_and_unhealthy_ones_are_left_out() {
     assert_eq!(addresses(&mut resolver, View::Vpc, SERVICE, RecordType::A).len(), 2);
     resolver.set_health(0, true);
     assert_eq!(addresses(&mut resolver, View::Vpc, SERVICE, RecordType::A), [a]);
-    resolver.set_health(99, false);
+    resolver.set_all_health(EniHealth::default());
+    assert_eq!(addresses(&mut resolver, View::Vpc, SERVICE, RecordType::A).len(), 2);
 }
 
 #[test]

@@ -5,7 +5,6 @@
 //! the eni is back go on, by TCP's retransmissions.
 
 use super::Engine;
-use crate::dns::Resolver;
 use crate::eni::EniHealth;
 
 /// What one eni carries.
@@ -48,13 +47,5 @@ impl Engine {
             }
         }
         load
-    }
-
-    /// Tells a new resolver what is known.
-    pub(super) fn inform(&self, mut resolver: Resolver) -> Resolver {
-        for eni in self.eni.health().down() {
-            resolver.set_health(eni, false);
-        }
-        resolver
     }
 }

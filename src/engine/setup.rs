@@ -245,7 +245,8 @@ impl Engine {
         let settings = &snapshot.topology.endpoint.settings;
         self.client_limits = ClientLimits::from(settings);
         self.serving.service().bodies().set_limit(settings.http_body_budget);
-        self.resolver = self.inform(Resolver::new(&snapshot.topology));
+        self.resolver = Resolver::new(&snapshot.topology);
+        self.resolver.set_all_health(self.eni.health().clone());
         self.serving.service().set_catalog(Arc::clone(&snapshot.catalog));
         self.current.replace(Arc::clone(snapshot));
     }

@@ -10,7 +10,8 @@
 //!
 //! **Limits.** [`Settings::pending_limit`] queries wait at the same time; one more is answered SERVFAIL. One that waits
 //! longer than [`Settings::timeout`] is answered SERVFAIL: clients give up after 5 s, and then know that somebody is there.
-//! UDP only, nothing cached: what the endpoint's health does to its names is seen at once.
+//! UDP only, nothing cached: what the endpoint's health does to its names is seen at once. Public DNS knows of it, too: the
+//! forwarder is told which enis are down, for the names that it answers itself.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -21,11 +22,13 @@ use std::time::Duration;
 
 use hickory_proto::rr::Name;
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::config::Topology;
 use crate::dns::{self, Answer, PAYLOAD, Resolver, View};
+use crate::eni::EniHealth;
 use crate::time::Moment;
 use crate::verdict::{Counters, Event, Reason};
 
@@ -56,15 +59,16 @@ impl Default for Settings {
 /// # Errors
 /// A socket cannot be bound or read.
 pub async fn run(topology: Arc<Topology>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    run_counted(topology, Arc::new(Counters::default()), shutdown).await
+    run_counted(topology, watch::channel(EniHealth::default()).1, Arc::new(Counters::default()), shutdown).await
 }
 
-/// The same, counting what it does. Nobody else may write to `counters`.
+/// The same, told of the enis' health, and counting what it does. Nobody else may write to `counters`.
 ///
 /// # Errors
 /// A socket cannot be bound or read.
 pub async fn run_counted(
     topology: Arc<Topology>,
+    health: watch::Receiver<EniHealth>,
     counters: Arc<Counters>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -72,7 +76,8 @@ pub async fn run_counted(
     let clients = bind(address, DNS_PORT).await?;
     let upstream = bind(address, 0).await?;
     let inbound_endpoint = topology.resolver.inbound_endpoint.map(|address| SocketAddr::from((address, DNS_PORT)));
-    let forwarder = Forwarder::new(&topology, clients, upstream, inbound_endpoint, Settings::default(), counters);
+    let (own, settings) = (Public::new(&topology, health), Settings::default());
+    let forwarder = Forwarder::new(&topology, clients, upstream, inbound_endpoint, own, settings, counters);
     forwarder.serve(shutdown).await
 }
 
@@ -90,13 +95,32 @@ struct Pending {
     deadline: Instant,
 }
 
+/// Public DNS and the data centre's own names.
+struct Public {
+    resolver: Resolver,
+    health: watch::Receiver<EniHealth>,
+}
+
+impl Public {
+    fn new(topology: &Topology, health: watch::Receiver<EniHealth>) -> Self {
+        Self { resolver: Resolver::on_premises(topology), health }
+    }
+
+    fn answer(&mut self, query: &[u8], client: SocketAddr, answer: &mut Vec<u8>) -> Answer {
+        if self.health.has_changed().is_ok_and(|changed| changed) {
+            self.resolver.set_all_health(self.health.borrow_and_update().clone());
+        }
+        self.resolver.answer(View::Public, query, client.ip(), Moment::default(), answer)
+    }
+}
+
 struct Forwarder {
     clients: UdpSocket,
     upstream: UdpSocket,
     inbound_endpoint: Option<SocketAddr>,
     /// Zones whose names the inbound endpoint is asked for.
     forwarded: Vec<Name>,
-    own: Resolver,
+    own: Public,
     pending: HashMap<[u8; 2], Pending>,
     settings: Settings,
     counters: Arc<Counters>,
@@ -108,6 +132,7 @@ impl Forwarder {
         clients: UdpSocket,
         upstream: UdpSocket,
         inbound_endpoint: Option<SocketAddr>,
+        own: Public,
         settings: Settings,
         counters: Arc<Counters>,
     ) -> Self {
@@ -125,7 +150,7 @@ impl Forwarder {
             upstream,
             inbound_endpoint,
             forwarded: zones.iter().filter_map(absolute).collect(),
-            own: Resolver::on_premises(topology),
+            own,
             pending: HashMap::new(),
             settings,
             counters,
@@ -165,7 +190,7 @@ impl Forwarder {
 
     async fn answer_itself(&mut self, query: &[u8], client: SocketAddr) {
         let mut answer = Vec::new();
-        match self.own.answer(View::Public, query, client.ip(), Moment::default(), &mut answer) {
+        match self.own.answer(query, client, &mut answer) {
             Answer::Sent(event) => self.counters.count(event),
             Answer::Refused(reason) | Answer::Dropped(reason) => Counters::deny(&self.counters, reason),
         }

@@ -6,12 +6,14 @@ use std::sync::mpsc::{Sender, channel};
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::customer_gateway::CustomerGateway;
 use super::{FunctionHost, HostSettings, dns_forwarder};
 use crate::config::Topology;
 use crate::edge::tun::TunDevice;
 use crate::edge::{Fault, OrFault, control};
+use crate::eni::EniHealth;
 use crate::observe::status;
 use crate::tunnel::keys::TunnelKeys;
 use crate::verdict::Counters;
@@ -50,32 +52,50 @@ pub fn start(plan: SitePlan) -> Result<(), Fault> {
         }
     })?;
     let dns_counters = Arc::new(Counters::default());
-    let host = start_services(Arc::clone(&topology), work_dir, Arc::clone(&dns_counters))?;
+    let (health, known) = watch::channel(EniHealth::default());
+    let host = start_services(Arc::clone(&topology), work_dir, known, Arc::clone(&dns_counters))?;
     control::serve(&socket, move |request| match request["do"].as_str() {
         Some("status") => Ok(json!({
             "tun": { "mode": mode, "offloads": offloads },
             "counters": status::counters([gateway_counters.as_ref(), dns_counters.as_ref()].into_iter()),
             "function_host": host.as_ref().map_or(Value::Null, FunctionHost::status),
         })),
-        _ => Err(Fault::new("the on-premises side does not know this request").remedy("ask for `status`")),
+        Some("health") => {
+            health.send_replace(told(&topology, request)?);
+            Ok(json!({}))
+        }
+        _ => Err(Fault::new("the on-premises side does not know this request").remedy("ask for `status` or `health`")),
     })
+}
+
+/// What a `health` request says: `down` lists the enis that are, by their ids.
+fn told(topology: &Topology, request: &Value) -> Result<EniHealth, Fault> {
+    let down =
+        request["down"].as_array().ok_or_else(|| Fault::new("a `health` request lists the enis that are `down`"))?;
+    let mut health = EniHealth::default();
+    for (index, eni) in topology.endpoint.enis.iter().enumerate() {
+        health.set(index, !down.iter().any(|id| *id == eni.id));
+    }
+    Ok(health)
 }
 
 /// Starts function host and DNS forwarder on one runtime. `None` if the function host is somebody else's.
 fn start_services(
     topology: Arc<Topology>,
     work_dir: PathBuf,
+    health: watch::Receiver<EniHealth>,
     counters: Arc<Counters>,
 ) -> Result<Option<FunctionHost>, Fault> {
     let (tx, rx) = channel();
     // Functions' processes die with the thread that starts them: this one lives as long as the program.
-    spawn("services", move || serve(&topology, work_dir, counters, &tx))?;
+    spawn("services", move || serve(&topology, work_dir, health, counters, &tx))?;
     rx.recv().or_fault(|| "the function host ended before it began")?
 }
 
 fn serve(
     topology: &Arc<Topology>,
     work_dir: PathBuf,
+    health: watch::Receiver<EniHealth>,
     counters: Arc<Counters>,
     ready: &Sender<Result<Option<FunctionHost>, Fault>>,
 ) {
@@ -89,7 +109,7 @@ fn serve(
             Ok(host) => host,
             Err(fault) => return drop(ready.send(Err(fault))),
         };
-        let forwarder = dns_forwarder::run_counted(Arc::clone(topology), counters, std::future::pending());
+        let forwarder = dns_forwarder::run_counted(Arc::clone(topology), health, counters, std::future::pending());
         let (status, served) =
             host.map_or((None, None), |(host, listener)| (Some(host.clone()), Some((host, listener))));
         drop(ready.send(Ok(status)));

@@ -7,7 +7,7 @@
     probe.py dns SERVER [NAME TYPE]…               answers of a resolver, asked over UDP one after the other
     probe.py addresses NAME                        what the host's own resolver makes of a name
     probe.py idle ADDRESS PORT SECONDS             how a connection fares that was silent for so long
-    probe.py hold ADDRESS PORT FILE                the same, silent until FILE, which it makes, is gone
+    probe.py hold ADDRESS PORT FILE [SECONDS]      the same, silent until FILE, which it makes, is gone; patient for SECONDS
 """
 
 import errno

@@ -50,13 +50,15 @@ impl InForce {
             })
         });
         let total = topology.endpoint.enis.len();
+        let down: Vec<&str> = self.health.down().map(|eni| topology.endpoint.enis[eni].id.as_str()).collect();
         Ok(json!({
             "zone": zone,
             "state": if healthy { "up" } else { "down" },
             "changed": before.contains(&!healthy),
             "enis": described.collect::<Vec<_>>(),
-            "healthy_enis": total - self.health.down().count(),
+            "healthy_enis": total - down.len(),
             "total_enis": total,
+            "down": down,
         }))
     }
 }

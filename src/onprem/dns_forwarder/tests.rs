@@ -24,10 +24,21 @@ async fn loopback() -> UdpSocket {
 impl Lab {
     async fn up(inbound_endpoint: Option<SocketAddr>, settings: Settings) -> Self {
         let topology = builtin("quickstart").unwrap().check().unwrap();
+        Self::of(&topology, inbound_endpoint, watch::channel(EniHealth::default()).1, settings).await
+    }
+
+    async fn of(
+        topology: &Topology,
+        inbound_endpoint: Option<SocketAddr>,
+        health: watch::Receiver<EniHealth>,
+        settings: Settings,
+    ) -> Self {
         let (clients, upstream, client) = (loopback().await, loopback().await, loopback().await);
         client.connect(clients.local_addr().unwrap()).await.unwrap();
         let counters = Arc::new(Counters::default());
-        let forwarder = Forwarder::new(&topology, clients, upstream, inbound_endpoint, settings, Arc::clone(&counters));
+        let own = Public::new(topology, health);
+        let forwarder =
+            Forwarder::new(topology, clients, upstream, inbound_endpoint, own, settings, Arc::clone(&counters));
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(async move { forwarder.serve(async { drop(stopped.await) }).await });
         Self { client, counters, stop, served }
@@ -75,6 +86,22 @@ async fn inbound_endpoint() -> SocketAddr {
 
 fn addresses(message: &Message) -> Vec<IpAddr> {
     message.answers.iter().filter_map(|record| record.data.ip_addr()).collect()
+}
+
+#[tokio::test]
+async fn public_names_of_the_endpoint_leave_out_what_is_down() {
+    let mut topology = builtin("quickstart").unwrap().check().unwrap();
+    let mut second = topology.endpoint.enis[0].clone();
+    second.ipv4 = [10, 0, 9, 100].into();
+    topology.endpoint.enis.push(second);
+    let (known, health) = watch::channel(EniHealth::default());
+    let lab = Lab::of(&topology, None, health, Settings::default()).await;
+    let name = topology.endpoint_host();
+    assert_eq!(addresses(&lab.ask(1, &name).await).len(), 2);
+    known.send_modify(|health| health.set(0, false));
+    assert_eq!(addresses(&lab.ask(2, &name).await), ["10.0.9.100".parse::<IpAddr>().unwrap()]);
+    known.send_modify(|health| health.set(0, true));
+    assert_eq!(addresses(&lab.ask(3, &name).await).len(), 2);
 }
 
 #[tokio::test]
