@@ -10,6 +10,7 @@
 
 mod activity;
 mod body;
+pub mod chunked;
 mod connection;
 mod io;
 mod pace;
