@@ -277,7 +277,7 @@ fn a_request_of_two_lengths_never_becomes_two_requests() {
         world.run_for(SECOND);
         assert_eq!(world.far.invoked, 0, "{framing}");
         let reply = world.clients[client].reply().unwrap();
-        assert!((400..500).contains(&reply.status), "{framing}: {}", reply.status);
+        assert!((400..500).contains(&reply.status) || reply.status == 501, "{framing}: {}", reply.status);
         until_closed(&mut world, client, MINUTE);
         assert!(world.count("HTTP_REQUEST") <= 1, "{framing}");
         world.wind_down();

@@ -11,21 +11,26 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use libfuzzer_sys::fuzz_target;
 use rustls::client::{ClientConfig, ClientConnection};
 use rustls::{RootCertStore, version};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
-use vpce::http::{Activity, Connection, Limits, Progress, RequestBody};
-use vpce::sigv4::{BodyHash, Keyring, RequestHead, Verifier};
+use vpce::http::{Activity, Connection, Fields, Limits, MinimumRate, Progress, RequestBody, RequestHead, Response};
+use vpce::sigv4::{self, BodyHash, Keyring, Verifier};
 use vpce::time::{Moment, UnixTime};
 use vpce::tls::{Alpn, LabCa, ServerSetup, Session, provider};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SECOND: Duration = Duration::from_secs(1);
-const LIMITS: Limits = Limits { head: 64 << 10, head_timeout: SECOND, body_timeout: SECOND, idle_timeout: SECOND };
+const LIMITS: Limits = Limits {
+    head: 64 << 10,
+    head_timeout: SECOND,
+    body_timeout: SECOND,
+    idle_timeout: SECOND,
+    rate: MinimumRate { bytes: 1_024, grace: SECOND },
+};
 /// Within the certificate's life, whenever this runs.
 static TLS: LazyLock<(ServerSetup, Arc<ClientConfig>)> = LazyLock::new(|| {
     let now = UnixTime::from_secs(rustls_pki_types::UnixTime::now().as_secs());
@@ -46,7 +51,7 @@ fuzz_target!(|data: &[u8]| {
     while client.is_handshaking() || !session.borrow().is_established() {
         exchange(&mut client, &session);
     }
-    let activity = Rc::new(Activity::new(Moment::from_millis(1)));
+    let activity = Rc::new(Activity::new(Moment::from_millis(1), &LIMITS));
     let mut connection = Connection::new(Rc::clone(&session), alpn, Rc::clone(&activity), &LIMITS, Rc::new(handle));
     let mut cx = Context::from_waker(Waker::noop());
     let (first, second) = said.split_at(usize::from(cut) * said.len() / 256);
@@ -82,21 +87,19 @@ fn exchange(client: &mut ClientConnection, session: &Rc<RefCell<Session>>) {
 }
 
 /// Reads the request as the Lambda front does: head first, then the body's hash.
-fn handle(request: Request<RequestBody>) -> Pin<Box<dyn Future<Output = Response<Full<Bytes>>>>> {
+fn handle(head: RequestHead, mut body: RequestBody) -> Pin<Box<dyn Future<Output = Response<Full<Bytes>>>>> {
     Box::pin(async move {
-        let (parts, mut body) = request.into_parts();
         let keyring = Keyring::new([]).expect("none");
         let mut verifier = Verifier::new("us-east-2", "lambda");
         let now = UnixTime::from_secs(1_795_448_280);
-        let error = verifier.begin(&RequestHead::from_parts(&parts), &keyring, now).expect_err("no keys, no entry");
+        let error = verifier.begin(&sigv4::RequestHead::of(&head), &keyring, now).expect_err("no keys, no entry");
         let mut hash = BodyHash::new();
         while let Some(Ok(frame)) = body.frame().await {
             if let Some(data) = frame.data_ref() {
                 hash.update(data);
             }
         }
-        let mut response = Response::new(Full::new(Bytes::from(error.body())));
-        *response.status_mut() = http::StatusCode::from_u16(error.status()).expect("a status");
-        response
+        let body = Full::new(Bytes::from(error.body()));
+        Response { status: error.status(), fields: Fields::default(), body }
     })
 }

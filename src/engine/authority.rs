@@ -4,13 +4,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::request::Parts;
-use http::{HeaderValue, header};
-
 use super::Snapshot;
+use crate::http::RequestHead;
 use crate::lambda::{Access, ApiError, Authority, ConnectionInfo};
 use crate::policy::{Caller, Context, Permit, Policies, Request, authorize};
-use crate::sigv4::{self, Principal, PrincipalKind, RequestHead, SigV4Error, Verifier};
+use crate::sigv4::{self, Principal, PrincipalKind, SigV4Error, Verifier};
 use crate::time::Now;
 use crate::verdict::{Counters, Event};
 
@@ -31,13 +29,13 @@ impl EndpointAuthority {
 /// A signature read from a head, and what policies may want to know of that head.
 pub(super) struct Pending {
     signature: sigv4::Pending,
-    user_agent: Option<HeaderValue>,
+    user_agent: Option<Box<str>>,
 }
 
 /// A verified caller.
 pub(super) struct Verified {
     principal: Arc<Principal>,
-    user_agent: Option<HeaderValue>,
+    user_agent: Option<Box<str>>,
 }
 
 impl Authority for EndpointAuthority {
@@ -45,14 +43,14 @@ impl Authority for EndpointAuthority {
     type Caller = Verified;
     type Permit = Permit;
 
-    fn begin(&self, head: &Parts, _: &ConnectionInfo, now: Now) -> Result<Pending, ApiError> {
+    fn begin(&self, head: &RequestHead, _: &ConnectionInfo, now: Now) -> Result<Pending, ApiError> {
         let snapshot = self.snapshot.borrow();
         let signature = self
             .verifier
             .borrow_mut()
-            .begin(&RequestHead::from_parts(head), &snapshot.keyring, now.unix)
+            .begin(&sigv4::RequestHead::of(head), &snapshot.keyring, now.unix)
             .map_err(|error| refused(&error))?;
-        Ok(Pending { signature, user_agent: head.headers.get(header::USER_AGENT).cloned() })
+        Ok(Pending { signature, user_agent: head.text("user-agent").map(Into::into) })
     }
 
     fn finish(&self, pending: Pending, body_sha256: &[u8; 32], _: Now) -> Result<Verified, ApiError> {
@@ -82,7 +80,7 @@ impl Authority for EndpointAuthority {
             vpc_source_ip: Some(connection.client.ip()),
             current_time: now.unix,
             secure_transport: connection.is_secure,
-            user_agent: caller.user_agent.as_ref().and_then(|agent| agent.to_str().ok()),
+            user_agent: caller.user_agent.as_deref(),
             requested_region: Some(&topology.region),
             function_arn: access.function.map(|_| access.resource),
             extra: &[],

@@ -160,7 +160,7 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
             Phase::Http(http) => {
                 let due = http.activity().deadline(http.alpn(), &limits.http);
                 let due = match (due, self.patience(limits)) {
-                    // hyper is done with an answer that the client has not taken yet: that is no idleness.
+                    // HTTP is done with an answer that the client has not taken yet: that is no idleness.
                     (Some((at, Reason::HttpIdleTimeout)), Some(until)) if until > at => {
                         Some((until, Reason::HttpBodyTimeout))
                     }

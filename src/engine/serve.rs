@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::{HeaderMap, HeaderValue, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
@@ -19,7 +18,7 @@ use super::host::{HostBody as PooledBody, HostFailure, HostPool};
 use super::ready::TaskWaker;
 use super::routes::Routes;
 use super::timers::{Deadline, Timers};
-use crate::http::Handler;
+use crate::http::{Fields, Handler};
 use crate::lambda::{
     ConnectionInfo, FunctionHost, HostBody, HostError, HostRequest, HostResponse, ResponseBody, Service, ServiceParts,
 };
@@ -83,13 +82,12 @@ impl Serving {
         let eni = self.routes.eni_of(endpoint.ip()).unwrap_or(0);
         let connection = Rc::new(ConnectionInfo { client, endpoint, eni, is_secure: true });
         let (service, counters, stamp) = (Rc::clone(&self.service), Arc::clone(&self.counters), Rc::clone(&self.stamp));
-        Rc::new(move |request| {
+        Rc::new(move |head, body| {
             counters.count(Event::HttpRequest);
             let (service, stamp, connection) = (Rc::clone(&service), Rc::clone(&stamp), Rc::clone(&connection));
-            let persists = keeps_alive(request.version(), request.headers());
             Box::pin(async move {
-                let mut response = service.handle(&connection, request).await;
-                stamp.put_on(response.headers_mut(), persists);
+                let mut response = service.handle(&connection, &head, body).await;
+                stamp.put_on(&mut response.fields);
                 response
             })
         })
@@ -134,34 +132,22 @@ impl Serving {
     }
 }
 
-/// The headers of every answer that are the connection's business, not the API's. SDKs set their clocks by `Date`.
+/// The date of every answer: SDKs set their clocks by it.
 struct Stamp {
     clock: Rc<TurnClock>,
     /// A second and how it is written: most answers share it with the one before.
-    date: RefCell<(u64, Option<HeaderValue>)>,
+    date: RefCell<(u64, String)>,
 }
 
 impl Stamp {
-    fn put_on(&self, headers: &mut HeaderMap, persists: bool) {
+    fn put_on(&self, fields: &mut Fields) {
         let unix = self.clock.now().unix;
         let mut date = self.date.borrow_mut();
-        if date.0 != unix.secs() || date.1.is_none() {
-            *date = (unix.secs(), HeaderValue::try_from(unix.to_http_date()).ok());
+        if date.0 != unix.secs() || date.1.is_empty() {
+            *date = (unix.secs(), unix.to_http_date());
         }
-        if let Some(value) = &date.1 {
-            headers.insert(header::DATE, value.clone());
-        }
-        if persists {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
-        }
+        fields.push("Date", &date.1);
     }
-}
-
-/// Whether an HTTP/1.1 connection stays open after this request; HTTP/2 has no such header (RFC 9113 §8.2.2).
-fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
-    let options = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let mut options = options.flat_map(|value| value.split(','));
-    version == Version::HTTP_11 && !options.any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
 /// The function host behind the tunnel.

@@ -2,9 +2,8 @@
 
 use std::net::SocketAddr;
 
-use http::request::Parts;
-
 use super::error::ApiError;
+use crate::http::RequestHead;
 use crate::time::Now;
 
 /// What is known of a connection before its first request.
@@ -47,7 +46,7 @@ pub trait Authority {
     ///
     /// # Errors
     /// The answer to a missing or unreadable signature, an unknown key, a time out of range.
-    fn begin(&self, head: &Parts, connection: &ConnectionInfo, now: Now) -> Result<Self::Pending, ApiError>;
+    fn begin(&self, head: &RequestHead, connection: &ConnectionInfo, now: Now) -> Result<Self::Pending, ApiError>;
 
     /// Checks the signature now that the body's SHA-256 is known.
     ///

@@ -5,7 +5,6 @@
 //! modelled and carry `Type`; errors of the framework in front of it (validation, signatures, authorisation) do not.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
 
 use crate::verdict::Reason;
 
@@ -23,8 +22,6 @@ pub struct ApiError {
     pub body: Bytes,
     /// `Content-Type`; `None` sends none.
     pub content_type: Option<&'static str>,
-    /// More headers.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What it is counted as.
     pub reason: Reason,
 }
@@ -118,7 +115,6 @@ impl ApiError {
             code: "",
             body: Bytes::from_static(BODY.as_bytes()),
             content_type: None,
-            headers: Vec::new(),
             reason: Reason::LambdaUnknownOperation,
         }
     }
@@ -226,7 +222,7 @@ impl ApiError {
     }
 
     fn json(status: u16, code: &'static str, body: String, reason: Reason) -> Self {
-        Self { status, code, body: Bytes::from(body), content_type: Some(JSON), headers: Vec::new(), reason }
+        Self { status, code, body: Bytes::from(body), content_type: Some(JSON), reason }
     }
 }
 

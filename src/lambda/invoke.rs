@@ -2,12 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderValue;
 use uuid::Uuid;
 
 use super::error::{ApiError, Violations};
 use super::host::{CLIENT_CONTEXT, LOG_TYPE, LogType};
 use super::route::Operation;
+use crate::http::RequestHead;
 
 /// Largest payload of a synchronous invocation, bytes: 6 MB (Lambda quotas).
 pub const SYNC_PAYLOAD_MAX: usize = 6_291_456;
@@ -23,13 +24,13 @@ pub const CLIENT_CONTEXT_MAX: usize = 3583;
 const TENANT_ID_MAX: usize = 256;
 
 /// `X-Amz-Invocation-Type`.
-pub const INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-amz-invocation-type");
+pub const INVOCATION_TYPE: &str = "x-amz-invocation-type";
 /// `X-Amz-Tenant-Id`.
-const TENANT_ID: HeaderName = HeaderName::from_static("x-amz-tenant-id");
+const TENANT_ID: &str = "x-amz-tenant-id";
 /// `X-Amz-Durable-Execution-Name`.
-const DURABLE_EXECUTION_NAME: HeaderName = HeaderName::from_static("x-amz-durable-execution-name");
+const DURABLE_EXECUTION_NAME: &str = "x-amz-durable-execution-name";
 /// `x-amzn-RequestId`.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+pub const REQUEST_ID: &str = "x-amzn-requestid";
 
 /// How a function is invoked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -53,11 +54,11 @@ impl InvocationType {
         }
     }
 
-    fn of(operation: Operation, headers: &HeaderMap) -> Result<Self, &str> {
+    fn of(operation: Operation, head: &RequestHead) -> Result<Self, &str> {
         if operation == Operation::InvokeAsync {
             return Ok(Self::Event);
         }
-        match header_text(headers, &INVOCATION_TYPE) {
+        match header_text(head, INVOCATION_TYPE) {
             None | Some("RequestResponse") => Ok(Self::RequestResponse),
             Some("DryRun") => Ok(Self::DryRun),
             Some("Event") if operation == Operation::Invoke => Ok(Self::Event),
@@ -67,10 +68,10 @@ impl InvocationType {
 }
 
 /// Largest body for an operation, and the invocation type that sets it. Known before anything else of the request is.
-pub fn payload_limit(operation: Operation, headers: &HeaderMap) -> (usize, &'static str) {
+pub fn payload_limit(operation: Operation, head: &RequestHead) -> (usize, &'static str) {
     match operation {
         Operation::InvokeAsync => (INVOKE_ASYNC_PAYLOAD_MAX, InvocationType::Event.name()),
-        Operation::Invoke | Operation::InvokeWithResponseStream => match InvocationType::of(operation, headers) {
+        Operation::Invoke | Operation::InvokeWithResponseStream => match InvocationType::of(operation, head) {
             Ok(InvocationType::Event) => (EVENT_PAYLOAD_MAX, InvocationType::Event.name()),
             // An unknown type is refused later, and a dry run has the limit of the real one.
             _ => (SYNC_PAYLOAD_MAX, InvocationType::RequestResponse.name()),
@@ -92,14 +93,14 @@ pub struct InvokeParameters {
 
 impl InvokeParameters {
     /// What the service model constrains: broken constraints go to `violations`, to be reported with those of the name.
-    pub fn validate(operation: Operation, headers: &HeaderMap, violations: &mut Violations) -> Self {
-        let invocation_type = InvocationType::of(operation, headers).unwrap_or_else(|other| {
+    pub fn validate(operation: Operation, head: &RequestHead, violations: &mut Violations) -> Self {
+        let invocation_type = InvocationType::of(operation, head).unwrap_or_else(|other| {
             let all: &[_] = &["Event", "RequestResponse", "DryRun"];
             let allowed = if operation == Operation::Invoke { all } else { &all[1..] };
             violations.not_in(other, "invocationType", allowed);
             InvocationType::default()
         });
-        let log_type = match header_text(headers, &LOG_TYPE) {
+        let log_type = match header_text(head, LOG_TYPE.as_str()) {
             None | Some("None") => LogType::None,
             Some("Tail") => LogType::Tail,
             Some(other) => {
@@ -107,7 +108,7 @@ impl InvokeParameters {
                 LogType::None
             }
         };
-        if let Some(tenant) = header_text(headers, &TENANT_ID) {
+        if let Some(tenant) = header_text(head, TENANT_ID) {
             let fits = |b: u8| b.is_ascii_alphanumeric() || b"._:/=+-@ ".contains(&b);
             if tenant.is_empty() || !tenant.bytes().all(fits) {
                 violations.pattern(tenant, "tenantId", r"[a-zA-Z0-9\._:\/=+\-@ ]+");
@@ -120,7 +121,10 @@ impl InvokeParameters {
         Self {
             invocation_type,
             log_type: if waits { log_type } else { LogType::None },
-            client_context: headers.get(CLIENT_CONTEXT).filter(|_| waits).cloned(),
+            client_context: head
+                .field(CLIENT_CONTEXT.as_str())
+                .filter(|_| waits)
+                .and_then(|value| HeaderValue::from_bytes(value).ok()),
         }
     }
 
@@ -129,7 +133,7 @@ impl InvokeParameters {
     /// # Errors
     /// A client context that is no base64 JSON object or too long; a tenant or durable execution, which no function here
     /// has (own texts: AWS's are not known).
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+    pub fn check(&self, head: &RequestHead) -> Result<(), ApiError> {
         if let Some(context) = &self.client_context {
             if context.len() > CLIENT_CONTEXT_MAX {
                 let message = format!("Client context must be at most {CLIENT_CONTEXT_MAX} bytes of Base64.");
@@ -141,11 +145,11 @@ impl InvokeParameters {
                 return Err(ApiError::invalid_request_content(message));
             }
         }
-        if headers.contains_key(TENANT_ID) {
+        if head.field(TENANT_ID).is_some() {
             let message = "The invoked function is not enabled with tenancy configuration.";
             return Err(ApiError::invalid_parameter(message));
         }
-        if headers.contains_key(DURABLE_EXECUTION_NAME) {
+        if head.field(DURABLE_EXECUTION_NAME).is_some() {
             return Err(ApiError::invalid_parameter("The invoked function is not enabled with durable execution."));
         }
         Ok(())
@@ -156,27 +160,29 @@ impl InvokeParameters {
 ///
 /// # Errors
 /// `InvalidRequestContentException` if it is not a UUID (service model; the text is ours).
-pub fn chosen_request_id(headers: &HeaderMap) -> Result<Option<Uuid>, ApiError> {
-    let Some(value) = headers.get(REQUEST_ID) else { return Ok(None) };
+pub fn chosen_request_id(head: &RequestHead) -> Result<Option<Uuid>, ApiError> {
+    let Some(value) = head.field(REQUEST_ID) else { return Ok(None) };
     // The hyphenated form only: the one that answers and logs show.
-    let id = value.to_str().ok().filter(|text| text.len() == 36).and_then(|text| Uuid::try_parse(text).ok());
+    let id = (value.len() == 36).then(|| Uuid::try_parse_ascii(value).ok()).flatten();
     id.map(Some)
         .ok_or_else(|| ApiError::invalid_request_content("The x-amzn-RequestId header is not a valid UUID string."))
 }
 
 /// A header's text; bytes beyond ASCII make it a text that nothing matches.
-fn header_text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    headers.get(name).map(|value| value.to_str().unwrap_or("\u{fffd}"))
+fn header_text<'h>(head: &'h RequestHead, name: &str) -> Option<&'h str> {
+    head.field(name).map(|_| head.text(name).unwrap_or("\u{fffd}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
-        list.iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap()))
-            .collect()
+    fn headers(list: &[(&'static str, &str)]) -> RequestHead {
+        let mut request = http::Request::new(());
+        for (name, value) in list {
+            request.headers_mut().append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        RequestHead::from_parts(&request.into_parts().0)
     }
 
     fn validate(operation: Operation, list: &[(&'static str, &str)]) -> Result<InvokeParameters, ApiError> {
@@ -195,7 +201,7 @@ mod tests {
     fn each_invocation_type_has_its_limit() {
         let event = headers(&[("x-amz-invocation-type", "Event")]);
         let dry = headers(&[("x-amz-invocation-type", "DryRun")]);
-        let none = HeaderMap::new();
+        let none = headers(&[]);
         assert_eq!(payload_limit(Operation::Invoke, &none), (6_291_456, "RequestResponse"));
         assert_eq!(payload_limit(Operation::Invoke, &dry), (6_291_456, "RequestResponse"));
         assert_eq!(payload_limit(Operation::Invoke, &event), (1_048_576, "Event"));
@@ -270,7 +276,7 @@ mod tests {
     #[test]
     fn a_callers_request_id_must_be_a_uuid() {
         let id = "0b6a2410-385d-4069-be9f-2e5d987f7dc2";
-        assert_eq!(chosen_request_id(&HeaderMap::new()), Ok(None));
+        assert_eq!(chosen_request_id(&headers(&[])), Ok(None));
         assert_eq!(chosen_request_id(&headers(&[("x-amzn-requestid", id)])), Ok(Some(id.parse().unwrap())));
         for bad in ["", "1", "0b6a2410385d4069be9f2e5d987f7dc2", "{0b6a2410-385d-4069-be9f-2e5d987f7dc2}", "\u{e9}"] {
             let error = chosen_request_id(&headers(&[("x-amzn-requestid", bad)])).unwrap_err();

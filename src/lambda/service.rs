@@ -24,8 +24,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{Request, Response, header};
 use http_body::Body;
 use serde_json::Value;
 use uuid::Uuid;
@@ -44,6 +42,7 @@ use super::name::{NamedFunction, with_qualifier};
 use super::payload;
 use super::respond;
 use super::route::{Operation, Route, route};
+use crate::http::{RequestHead, Response};
 use crate::sigv4::BodyHash;
 use crate::time::{Moment, TurnClock};
 use crate::verdict::Counters;
@@ -169,20 +168,18 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
     }
 
     /// Answers one request.
-    pub async fn handle<B>(&self, connection: &ConnectionInfo, request: Request<B>) -> Response<ResponseBody>
+    pub async fn handle<B>(&self, connection: &ConnectionInfo, head: &RequestHead, body: B) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes>,
     {
-        let (head, body) = request.into_parts();
-        let mut call = self.call(&head, connection);
-        let answer = self.answer(connection, &head, body, &mut call).await;
+        let mut call = self.call(head, connection);
+        let answer = self.answer(connection, head, body, &mut call).await;
         let Call { request_id, mut finish, .. } = call;
         let response = match answer {
             Ok(Answer::Full(response)) => response,
             Ok(Answer::Stream(response, host, log_type)) => {
-                finish.record.status = response.status().as_u16();
-                let (parts, _) = response.into_parts();
-                return Response::from_parts(parts, ResponseBody::stream(host, log_type, finish));
+                finish.record.status = response.status;
+                return response.map(|_| ResponseBody::stream(host, log_type, finish));
             }
             Err(error) => {
                 Counters::deny(&self.counters, error.reason);
@@ -191,19 +188,19 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
                 respond::error(request_id, error)
             }
         };
-        finish.record.status = response.status().as_u16();
-        finish.record.bytes_tx = response.body().len() as u64;
+        finish.record.status = response.status;
+        finish.record.bytes_tx = response.body.len() as u64;
         response.map(ResponseBody::full)
     }
 
-    fn call(&self, head: &Parts, connection: &ConnectionInfo) -> Call {
+    fn call(&self, head: &RequestHead, connection: &ConnectionInfo) -> Call {
         let now = self.clock.now();
         let (fresh, trace) = {
             let mut ids = self.ids.borrow_mut();
             (ids.request_id(), ids.trace(now.unix))
         };
-        let request_id = chosen_request_id(&head.headers).ok().flatten().unwrap_or(fresh);
-        let trace = trace.continued(head.headers.get(TRACE_ID).and_then(|value| value.to_str().ok()));
+        let request_id = chosen_request_id(head).ok().flatten().unwrap_or(fresh);
+        let trace = trace.continued(head.text(TRACE_ID.as_str()));
         let record = AccessRecord::new(now.unix, request_id, Some(connection.client));
         Call { request_id, trace, finish: self.finish(record, now.mono) }
     }
@@ -216,14 +213,14 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
     async fn answer<B>(
         &self,
         connection: &ConnectionInfo,
-        head: &Parts,
+        head: &RequestHead,
         body: B,
         call: &mut Call,
     ) -> Result<Answer, ApiError>
     where
         B: Body<Data = Bytes>,
     {
-        let admitted = route(&head.method, head.uri.path(), head.uri.query()).and_then(|route| {
+        let admitted = route(head.method(), head.path(), head.query()).and_then(|route| {
             call.finish.record.operation = Some(route.operation.name());
             Ok((route, self.authority.begin(head, connection, self.clock.now())?))
         });
@@ -250,11 +247,11 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
             return Ok(Answer::Full(respond::document(call.request_id, &value)));
         }
         let mut violations = Violations::default();
-        let parameters = InvokeParameters::validate(route.operation, &head.headers, &mut violations);
+        let parameters = InvokeParameters::validate(route.operation, head, &mut violations);
         call.finish.record.invocation_type = Some(parameters.invocation_type);
         let permitted = self.permit(&route, &catalog, violations, call, allow)?;
-        parameters.check(&head.headers)?;
-        chosen_request_id(&head.headers)?;
+        parameters.check(head)?;
+        chosen_request_id(head)?;
         if !payload.bytes.is_empty() {
             payload::check(&payload.bytes).map_err(|detail| ApiError::payload_not_json(&detail))?;
         }
@@ -299,14 +296,14 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
     async fn receive<B>(
         &self,
         operation: Operation,
-        head: &Parts,
+        head: &RequestHead,
         body: B,
         call: &mut Call,
     ) -> Result<(Payload<'_>, [u8; 32]), ApiError>
     where
         B: Body<Data = Bytes>,
     {
-        let (limit, invocation) = payload_limit(operation, &head.headers);
+        let (limit, invocation) = payload_limit(operation, head);
         let too_large = |size| match operation {
             Operation::Unsupported(name) => ApiError::not_supported(name),
             _ if operation.is_invocation() => ApiError::payload_too_large(size, invocation, limit),
@@ -357,8 +354,8 @@ fn account_of(record: &AccessRecord) -> &str {
 
 /// Reads the body of a request that is refused by its head, so that the connection can be used again and a client that is
 /// still sending sees the answer. One that waits to be asked for its body is told no instead.
-async fn discard<B: Body<Data = Bytes>>(head: &Parts, body: B) {
-    if !head.headers.contains_key(header::EXPECT) {
+async fn discard<B: Body<Data = Bytes>>(head: &RequestHead, body: B) {
+    if head.field("expect").is_none() {
         // However it ends: the answer is the same.
         let _: Result<Bytes, CollectError<B::Error>> = collect(body, 0, DISCARD_MAX, &mut ()).await;
     }

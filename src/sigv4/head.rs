@@ -40,6 +40,17 @@ impl<'a> RequestHead<'a> {
         }
     }
 
+    /// The head of a request as it was parsed.
+    pub fn of(head: &'a crate::http::RequestHead) -> Self {
+        Self {
+            method: head.method().as_str(),
+            path: head.path().as_bytes(),
+            query: head.query().unwrap_or_default().as_bytes(),
+            authority: head.authority(),
+            headers: Headers::new(head.fields()),
+        }
+    }
+
     /// The method, `POST`.
     pub const fn method(&self) -> &'a str {
         self.method

@@ -3,7 +3,7 @@
 //! States: waiting for the ClientHello, open (handshake or application data), failed (an alert may still have to go out).
 //! Buffers are bounded by rustls: unread plaintext stops [`Session::ingest`], unsent records stop [`Session::write`].
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use rustls::server::{Acceptor, ServerConnection};
 
@@ -125,6 +125,33 @@ impl Session {
             },
             State::Hello(..) if !self.peer_closed => Err(io::ErrorKind::WouldBlock.into()),
             _ => Ok(0),
+        }
+    }
+
+    /// The next piece of plaintext, where rustls has it; [`Session::consume`] says how much of it was used. Empty is the end of
+    /// the client's data.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none yet.
+    pub fn chunk(&mut self) -> io::Result<&[u8]> {
+        match &mut self.state {
+            State::Open(connection) => match connection.reader().into_first_chunk() {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && self.peer_closed => Ok(&[]),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(&[]),
+                other => other,
+            },
+            State::Hello(..) if !self.peer_closed => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Ok(&[]),
+        }
+    }
+
+    /// Says how much of [`Session::chunk`] was used.
+    pub fn consume(&mut self, bytes: usize) {
+        if let State::Open(connection) = &mut self.state
+            && bytes > 0
+        {
+            connection.reader().consume(bytes);
+            self.was_read = true;
         }
     }
 

@@ -54,7 +54,8 @@ fn decoded(input: &[u8]) -> Option<Outcome> {
 
 #[test]
 fn bodies_are_read_to_their_end_and_no_further() {
-    let table: &[(&[u8], &[u8], &[(&str, &str)])] = &[
+    type Case = (&'static [u8], &'static [u8], &'static [(&'static str, &'static str)]);
+    let table: &[Case] = &[
         (b"0\r\n\r\n", b"", &[]),
         (b"5\r\nhello\r\n0\r\n\r\n", b"hello", &[]),
         (b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", b"hello world", &[]),

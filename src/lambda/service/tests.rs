@@ -7,7 +7,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use aws_lc_rs::digest::SHA256;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body::Frame;
 use serde_json::json;
 
@@ -91,12 +91,12 @@ impl Authority for Desk {
     type Caller = String;
     type Permit = ();
 
-    fn begin(&self, head: &Parts, _: &ConnectionInfo, _: Now) -> Result<String, ApiError> {
-        let name = head.headers.get("authorization").ok_or_else(|| {
+    fn begin(&self, head: &RequestHead, _: &ConnectionInfo, _: Now) -> Result<String, ApiError> {
+        let name = head.text("authorization").ok_or_else(|| {
             let (code, message) = ("MissingAuthenticationTokenException", "Missing Authentication Token");
             ApiError::framework(403, code, message, Reason::SignatureMissing)
         })?;
-        Ok(format!("arn:aws:iam::123456789012:user/{}", name.to_str().unwrap()))
+        Ok(format!("arn:aws:iam::123456789012:user/{name}"))
     }
 
     fn finish(&self, pending: String, body_sha256: &[u8; 32], _: Now) -> Result<String, ApiError> {
@@ -208,10 +208,10 @@ impl World {
             eni: 0,
             is_secure: true,
         };
-        let request = request.body(body).unwrap();
-        let (parts, body) = drive(&self.clock, self.service.handle(&connection, request)).into_parts();
+        let head = RequestHead::from_parts(&request.body(()).unwrap().into_parts().0);
+        let Response { status, fields, body } = drive(&self.clock, self.service.handle(&connection, &head, body));
         let collected = drive(&self.clock, collect(body, usize::MAX, 0, &mut ()));
-        Reply { status: parts.status.as_u16(), headers: parts.headers, body: collected.unwrap().into() }
+        Reply { status, headers: fields.to_map(), body: collected.unwrap().into() }
     }
 
     fn post(&self, uri: &str, headers: &[(&str, &str)], body: &str) -> Reply {
@@ -600,10 +600,11 @@ fn a_stream_asks_the_host_only_when_it_is_asked() {
         eni: 0,
         is_secure: true,
     };
-    let request = request.body(ResponseBody::full(Bytes::new())).unwrap();
-    let mut response = drive(&world.clock, world.service.handle(&connection, request));
+    let head = RequestHead::from_parts(&request.body(()).unwrap().into_parts().0);
+    let body = ResponseBody::full(Bytes::new());
+    let mut response = drive(&world.clock, world.service.handle(&connection, &head, body));
     let mut cx = TaskContext::from_waker(Waker::noop());
-    let Poll::Ready(Some(Ok(frame))) = Pin::new(response.body_mut()).poll_frame(&mut cx) else { panic!("no frame") };
+    let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut response.body).poll_frame(&mut cx) else { panic!("no frame") };
     assert_eq!(decode(frame.data_ref().unwrap()).len(), 1);
     assert!(world.log.0.borrow().is_empty(), "the request is not over");
     drop(response);
