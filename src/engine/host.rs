@@ -1,33 +1,35 @@
-//! HTTP connections to the function host, through the tunnel: a bounded pool of keep-alive connections.
+//! HTTP/1.1 connections to the function host, through the tunnel: a bounded pool of keep-alive connections.
 //!
 //! An invocation takes a connection for itself (HTTP/1.1 has one request at a time) and gives it back when its answer has
-//! been read. Futures ask the pool; the engine opens connections when the pool wants more and tells it what became of them.
+//! been read. The invocation's future writes its request into TCP's send buffer and reads the answer out of the receive
+//! buffer itself ([`exchange`], [`answer`]); the engine moves packets, sends what did not fit, and wakes it. It opens
+//! connections when the pool wants more and tells it what became of them.
+//!
 //! While a request is out the connection is probed, so that a dead tunnel ends it within [`SILENCE`]; an idle one is left
-//! alone. A request that hyper hands back unsent (the host closed an idle connection) goes out again on another.
+//! alone. A request of which the host saw nothing (it closed an idle connection) goes out again on another. A connection is
+//! used again only if both sides agree where the answer ended: nothing was said before it, after it, or in between.
 
+mod answer;
 mod connection;
+mod exchange;
 mod line;
 mod ports;
 
 use std::cell::RefCell;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::future::{Either, select};
-use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
-use hyper::body::Incoming;
-
 pub(super) use self::connection::HostConnection;
-use self::connection::{Sender, SharedTcp};
+use self::connection::{Lease, SharedTcp};
+use self::exchange::{Exchange, Failure};
 use self::line::{Pool, Ticket};
 pub(super) use self::ports::PortTable;
 use super::timers::Timers;
+use crate::lambda::{FunctionHost, HostError, HostRequest, HostResponse};
 use crate::time::Moment;
 
 /// Connections to the function host per worker.
@@ -36,20 +38,42 @@ pub(super) const CONNECTION_LIMIT: usize = 256;
 const PENDING_LIMIT: usize = 4_096;
 /// How long the host may be silent on TCP's level while a request is out, and during the handshake.
 const SILENCE: Duration = Duration::from_secs(4);
-/// How often a request that was not sent is tried on another connection.
+/// How often a request that was not seen is tried on another connection.
 const ATTEMPTS: usize = 3;
 
-/// Why the function host gave no answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum HostFailure {
-    /// No connection to it could be made.
-    Unreachable,
-    /// The connection broke while the request was out.
-    Broken,
-    /// No answer in time.
-    TimedOut,
-    /// Too many invocations are out already.
-    TooManyPending,
+/// The function host behind the tunnel.
+pub(super) struct TunnelHost {
+    pool: HostPool,
+    /// Its address and port, as a request names it.
+    authority: String,
+    /// Where heads are made.
+    scratch: RefCell<Vec<u8>>,
+}
+
+impl TunnelHost {
+    pub(super) fn new(pool: HostPool, host: SocketAddr) -> Self {
+        Self { pool, authority: host.to_string(), scratch: RefCell::default() }
+    }
+}
+
+impl FunctionHost for TunnelHost {
+    async fn invoke(&self, request: HostRequest) -> Result<HostResponse, HostError> {
+        let pool = &self.pool;
+        let _pending = Pending::admit(&pool.pool)?;
+        for _ in 0..ATTEMPTS {
+            let lease = match pool.take_idle() {
+                Some(lease) => lease,
+                None => pool.wait_in_line(request.give_up).await?,
+            };
+            let mut exchange = Exchange::begin(lease, &request, &self.authority, &mut self.scratch.borrow_mut());
+            match poll_fn(|cx| exchange.poll(cx, pool)).await {
+                Ok(response) => return Ok(response),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Unseen) => {}
+            }
+        }
+        Err(HostError::Unreachable)
+    }
 }
 
 /// The pool, shared by the engine and the invocations' futures.
@@ -62,21 +86,6 @@ pub(super) struct HostPool {
 impl HostPool {
     pub(super) fn new(timers: Timers) -> Self {
         Self { pool: Rc::default(), timers }
-    }
-
-    /// Sends a request and waits for the head of its answer, until `deadline`. `request` makes it, again if it has to be
-    /// sent again.
-    pub(super) async fn send(
-        &self,
-        request: impl Fn() -> Request<Full<Bytes>>,
-        deadline: Moment,
-    ) -> Result<Response<HostBody>, HostFailure> {
-        let _pending = Pending::admit(&self.pool)?;
-        let attempt = pin!(self.attempt(request));
-        match select(attempt, self.timers.at(deadline)).await {
-            Either::Left((outcome, _)) => outcome,
-            Either::Right(_) => Err(HostFailure::TimedOut),
-        }
     }
 
     /// How many connections the engine should begin now.
@@ -99,24 +108,30 @@ impl HostPool {
         self.pool.borrow().pending
     }
 
-    fn opened(&self, sender: Sender) {
-        sender.watch(false);
-        let mut pool = self.pool.borrow_mut();
-        pool.opening = pool.opening.saturating_sub(1);
-        pool.give(sender);
+    /// This turn's time.
+    fn now(&self) -> Moment {
+        self.timers.now()
     }
 
-    fn give_back(&self, sender: Sender) {
-        self.pool.borrow_mut().give(sender);
+    fn opened(&self, lease: Lease) {
+        let mut pool = self.pool.borrow_mut();
+        pool.opening = pool.opening.saturating_sub(1);
+        pool.give(lease);
+    }
+
+    /// Takes back the connection of an answer that was read, or ends it if `persists` or its state forbid its use.
+    fn put_back(&self, lease: Lease, persists: bool) {
+        let lease = if persists { lease.complete() } else { None };
+        if let Some(lease) = lease {
+            self.pool.borrow_mut().give(lease);
+        }
     }
 
     /// Takes a connection that can carry no more requests from the idle ones.
     fn retire(&self, tcp: &SharedTcp) {
         let mut pool = self.pool.borrow_mut();
-        if let Some(at) = pool.idle.iter().position(|sender| Rc::ptr_eq(&sender.tcp, tcp)) {
-            let sender = pool.idle.swap_remove(at);
-            drop(pool);
-            drop(sender);
+        if let Some(at) = pool.idle.iter().position(|lease| Rc::ptr_eq(&lease.0, tcp)) {
+            pool.idle.swap_remove(at);
         }
     }
 
@@ -136,126 +151,54 @@ impl HostPool {
         self.closed();
     }
 
-    async fn attempt(&self, make: impl Fn() -> Request<Full<Bytes>>) -> Result<Response<HostBody>, HostFailure> {
-        let mut unsent = None;
-        for _ in 0..ATTEMPTS {
-            let mut sender = self.acquire().await?;
-            sender.watch(true);
-            match sender.requests.try_send_request(unsent.take().unwrap_or_else(&make)).await {
-                Ok(response) => {
-                    return Ok(response.map(|incoming| HostBody::new(incoming, sender, self.clone())));
-                }
-                Err(mut error) => {
-                    unsent = error.take_message();
-                    if unsent.is_none() && !sender.tcp.untouched.get() {
-                        return Err(HostFailure::Broken);
-                    }
-                }
+    /// An idle connection that is ready. There is one only while nobody is in line.
+    fn take_idle(&self) -> Option<Lease> {
+        loop {
+            let lease = self.pool.borrow_mut().idle.pop()?;
+            if lease.is_usable() {
+                return Some(lease);
             }
         }
-        Err(HostFailure::Unreachable)
     }
 
-    /// A sender that is ready, from the pool or by a new connection.
-    async fn acquire(&self) -> Result<Sender, HostFailure> {
+    /// The next connection that is given back or opened.
+    async fn wait_in_line(&self, give_up: Moment) -> Result<Lease, HostError> {
         let ticket = Ticket::new(&self.pool);
-        let mut held: Option<Sender> = None;
+        let mut deadline = pin!(self.timers.at(give_up));
         poll_fn(|cx| {
-            loop {
-                let sender = held.take().or_else(|| ticket.take());
-                // A connection is idle only while nobody is in line.
-                let Some(mut sender) = sender.or_else(|| self.pool.borrow_mut().idle.pop()) else {
-                    if ticket.failed.get() {
-                        return Poll::Ready(Err(HostFailure::Unreachable));
-                    }
-                    self.pool.borrow_mut().wait(&ticket, cx.waker());
-                    return Poll::Pending;
-                };
-                match sender.requests.poll_ready(cx) {
-                    Poll::Ready(Ok(())) => return Poll::Ready(Ok(sender)),
-                    Poll::Ready(Err(_)) => {}
-                    Poll::Pending => {
-                        held = Some(sender);
-                        return Poll::Pending;
-                    }
+            while let Some(lease) = ticket.take().or_else(|| self.pool.borrow_mut().idle.pop()) {
+                if lease.is_usable() {
+                    return Poll::Ready(Ok(lease));
                 }
             }
+            if ticket.failed.get() {
+                return Poll::Ready(Err(HostError::Unreachable));
+            }
+            self.pool.borrow_mut().wait(&ticket, cx.waker());
+            deadline.as_mut().poll(cx).map(|()| Err(HostError::TimedOut))
         })
         .await
     }
 }
 
 /// Counts an invocation while it is out.
-struct Pending(Rc<RefCell<Pool>>);
+struct Pending<'a>(&'a RefCell<Pool>);
 
-impl Pending {
-    fn admit(pool: &Rc<RefCell<Pool>>) -> Result<Self, HostFailure> {
+impl<'a> Pending<'a> {
+    fn admit(pool: &'a RefCell<Pool>) -> Result<Self, HostError> {
         let mut inner = pool.borrow_mut();
         if inner.pending >= PENDING_LIMIT {
-            return Err(HostFailure::TooManyPending);
+            return Err(HostError::TooManyPending);
         }
         inner.pending += 1;
         drop(inner);
-        Ok(Self(Rc::clone(pool)))
+        Ok(Self(pool))
     }
 }
 
-impl Drop for Pending {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
         let mut pool = self.0.borrow_mut();
         pool.pending = pool.pending.saturating_sub(1);
-    }
-}
-
-/// The body of the host's answer. Read to its end it gives the connection back; dropped before, it ends the connection.
-pub(super) struct HostBody {
-    incoming: Incoming,
-    sender: Option<Sender>,
-    pool: HostPool,
-}
-
-impl HostBody {
-    fn new(incoming: Incoming, sender: Sender, pool: HostPool) -> Self {
-        let mut body = Self { incoming, sender: Some(sender), pool };
-        body.give_back_at_end();
-        body
-    }
-
-    fn give_back_at_end(&mut self) {
-        if self.incoming.is_end_stream() {
-            self.complete();
-        }
-    }
-
-    fn complete(&mut self) {
-        if let Some(sender) = self.sender.take() {
-            sender.watch(false);
-            self.pool.give_back(sender);
-        }
-    }
-}
-
-impl Body for HostBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.incoming).poll_frame(cx);
-        match &polled {
-            Poll::Ready(None) => this.complete(),
-            Poll::Ready(Some(Ok(_))) => this.give_back_at_end(),
-            Poll::Ready(Some(Err(_))) => this.sender = None,
-            Poll::Pending => {}
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
     }
 }

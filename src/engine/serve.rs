@@ -7,21 +7,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
 
 use super::authority::EndpointAuthority;
-use super::host::{HostBody as PooledBody, HostFailure, HostPool};
+use super::host::TunnelHost;
 use super::ready::TaskWaker;
 use super::routes::Routes;
-use super::timers::{Deadline, Timers};
 use crate::http::{Fields, Handler};
-use crate::lambda::{
-    ConnectionInfo, FunctionHost, HostBody, HostError, HostRequest, HostResponse, ResponseBody, Service, ServiceParts,
-};
+use crate::lambda::{ConnectionInfo, ResponseBody, Service, ServiceParts};
 use crate::tcp::{Connection, Leg, TcpStage};
 use crate::time::{Moment, Now, TurnClock};
 use crate::verdict::{Counters, Event};
@@ -147,64 +141,5 @@ impl Stamp {
             *date = (unix.secs(), unix.to_http_date());
         }
         fields.push("Date", &date.1);
-    }
-}
-
-/// The function host behind the tunnel.
-pub(super) struct TunnelHost {
-    pool: HostPool,
-    timers: Timers,
-    authority: String,
-}
-
-impl TunnelHost {
-    pub(super) fn new(pool: HostPool, timers: Timers, host: SocketAddr) -> Self {
-        Self { pool, timers, authority: host.to_string() }
-    }
-}
-
-impl FunctionHost for TunnelHost {
-    async fn invoke(&self, request: HostRequest) -> Result<HostResponse, HostError> {
-        let http = || request.to_http(&self.authority).map(Full::new);
-        let response = self.pool.send(http, request.give_up).await.map_err(host_error)?;
-        let (head, incoming) = response.into_parts();
-        let body = TimedBody { incoming, deadline: Box::pin(self.timers.at(request.give_up)) };
-        Ok(HostResponse::new(head.status.as_u16(), &head.headers, HostBody::Stream(Box::pin(body))))
-    }
-}
-
-fn host_error(failure: HostFailure) -> HostError {
-    match failure {
-        HostFailure::Unreachable => HostError::Unreachable,
-        HostFailure::Broken => HostError::Interrupted,
-        HostFailure::TimedOut => HostError::TimedOut,
-        HostFailure::TooManyPending => HostError::TooManyPending,
-    }
-}
-
-/// The host's body, which ends in an error when its time is up.
-struct TimedBody {
-    incoming: PooledBody,
-    deadline: Pin<Box<Deadline>>,
-}
-
-impl Body for TimedBody {
-    type Data = Bytes;
-    type Error = HostError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HostError>>> {
-        let this = self.get_mut();
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
-            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(|_| HostError::Interrupted))),
-            Poll::Pending => this.deadline.as_mut().poll(cx).map(|()| Some(Err(HostError::TimedOut))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
     }
 }

@@ -10,10 +10,10 @@ use slab::Slab;
 
 use super::authority::EndpointAuthority;
 use super::client::ClientLimits;
-use super::host::{CONNECTION_LIMIT, HostPool, PortTable};
+use super::host::{CONNECTION_LIMIT, HostPool, PortTable, TunnelHost};
 use super::ready::{Parked, ReadyQueue, Task};
 use super::routes::Routes;
-use super::serve::{Serving, TunnelHost};
+use super::serve::Serving;
 use super::timers::Timers;
 use super::{Engine, Held};
 use crate::config::{PathProfile, PolicyText, Topology};
@@ -195,7 +195,7 @@ impl Engine {
         let current = Rc::new(RefCell::new(Arc::clone(&snapshot)));
         let host = topology.on_premises.function_host;
         let parts = ServiceParts {
-            host: TunnelHost::new(host_pool.clone(), timers.clone(), host),
+            host: TunnelHost::new(host_pool.clone(), host),
             authority: EndpointAuthority::new(Rc::clone(&current), Arc::clone(&counters)),
             catalog: Arc::clone(&snapshot.catalog),
             clock: Rc::new(TurnClock::new(now)),

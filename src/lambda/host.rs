@@ -33,11 +33,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use http::{HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use uuid::Uuid;
 
 use super::error::ThrottleReason;
+use crate::http::FieldsByName;
 use crate::time::{Moment, Now, UnixTime};
 
 /// `X-Vpce-Request-Id`.
@@ -157,41 +158,70 @@ impl HostRequest {
         self.payload.len() + self.invoked_function_arn.len() + self.function_name.len() + context
     }
 
-    /// The request as sent to a host at `authority` (`192.168.10.20:8080`).
-    pub fn to_http(&self, authority: &str) -> Request<Bytes> {
-        let payload = if self.payload.is_empty() { Bytes::from_static(b"{}") } else { self.payload.clone() };
-        let mut request = Request::new(payload);
-        *request.method_mut() = Method::POST;
+    /// The body as sent: the payload, or `{}` for none.
+    pub fn body(&self) -> Bytes {
+        if self.payload.is_empty() { Bytes::from_static(b"{}") } else { self.payload.clone() }
+    }
+
+    /// Appends the head as sent to a host at `authority` (`192.168.10.20:8080`), in front of [`HostRequest::body`].
+    pub fn emit_head(&self, authority: &str, out: &mut Vec<u8>) {
+        out.reserve(HEAD_USUAL);
         // A function name is letters, digits, `-`, `_` and `.`: always a path.
-        let path = format!("/2015-03-31/functions/{}/invocations", self.function_name);
-        *request.uri_mut() = path.parse().unwrap_or_default();
-        let number = HeaderValue::from(request.body().len());
-        let headers = request.headers_mut();
-        let mut put = |name: HeaderName, value: &str| {
-            // What cannot be a header value cannot have come in as one; leaving it out is safe.
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(name, value);
-            }
-        };
-        let mut buffer = Uuid::encode_buffer();
-        put(header::HOST, authority);
-        put(header::CONTENT_TYPE, super::error::JSON);
-        put(REQUEST_ID, self.request_id.hyphenated().encode_lower(&mut buffer));
-        put(INVOKED_FUNCTION_ARN, &self.invoked_function_arn);
-        put(FUNCTION_VERSION, &self.function_version);
-        put(TRACE_ID, &self.trace_id);
-        put(LOG_TYPE, self.log_type.name());
-        put(RESPONSE_MODE, self.response_mode.name());
-        if self.response_mode == ResponseMode::Streaming {
-            // Without this the host may leave out the trailers that say how the stream ended (RFC 9110 §6.5.1).
-            put(header::TE, "trailers");
-        }
-        headers.insert(DEADLINE_MS, HeaderValue::from(self.deadline.millis()));
-        headers.insert(header::CONTENT_LENGTH, number);
+        debug_assert!(is_value(self.function_name.as_bytes()) && !self.function_name.contains(' '));
+        out.extend_from_slice(b"POST /2015-03-31/functions/");
+        out.extend_from_slice(self.function_name.as_bytes());
+        out.extend_from_slice(b"/invocations HTTP/1.1\r\nHost: ");
+        out.extend_from_slice(authority.as_bytes());
+        out.extend_from_slice(b"\r\nContent-Type: application/json\r\nX-Vpce-Request-Id: ");
+        out.extend_from_slice(self.request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+        put(out, b"\r\nX-Vpce-Invoked-Function-Arn: ", self.invoked_function_arn.as_bytes());
+        put(out, b"\r\nX-Vpce-Function-Version: ", self.function_version.as_bytes());
+        put(out, b"\r\nX-Amzn-Trace-Id: ", self.trace_id.as_bytes());
         if let Some(context) = &self.client_context {
-            headers.insert(CLIENT_CONTEXT, context.clone());
+            put(out, b"\r\nX-Amz-Client-Context: ", context.as_bytes());
         }
-        request
+        out.extend_from_slice(match self.log_type {
+            LogType::None => b"\r\nX-Amz-Log-Type: None",
+            LogType::Tail => b"\r\nX-Amz-Log-Type: Tail",
+        });
+        out.extend_from_slice(match self.response_mode {
+            ResponseMode::Buffered => b"\r\nX-Vpce-Response-Mode: buffered",
+            // Without TE the host may leave out the trailers that say how the stream ended (RFC 9110 §6.5.1).
+            ResponseMode::Streaming => b"\r\nX-Vpce-Response-Mode: streaming\r\nTE: trailers",
+        });
+        out.extend_from_slice(b"\r\nX-Vpce-Deadline-Ms: ");
+        put_number(out, self.deadline.millis());
+        out.extend_from_slice(b"\r\nContent-Length: ");
+        put_number(out, if self.payload.is_empty() { 2 } else { self.payload.len() as u64 });
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+}
+
+/// Bytes of a usual head.
+const HEAD_USUAL: usize = 768;
+
+/// Appends a field. A value that cannot be one cannot have come in as one; leaving it out is safe.
+fn put(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    if is_value(value) {
+        out.extend_from_slice(name);
+        out.extend_from_slice(value);
+    }
+}
+
+/// Whether nothing in it could end a field (RFC 9110 §5.5).
+fn is_value(value: &[u8]) -> bool {
+    value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..))
+}
+
+fn put_number(out: &mut Vec<u8>, number: u64) {
+    let (mut digits, mut at, mut rest) = ([0; 20], 20, number);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            return out.extend_from_slice(&digits[at..]);
+        }
     }
 }
 
@@ -228,13 +258,13 @@ impl FunctionError {
 }
 
 impl HostResponse {
-    /// Reads the host's status and headers; `body` follows.
-    pub fn new(status: u16, headers: &HeaderMap, body: HostBody) -> Self {
-        let function_error = headers.get(FUNCTION_ERROR).map(|value| match value.as_bytes() {
+    /// Reads the host's status and header fields; `body` follows.
+    pub fn new(status: u16, fields: &impl FieldsByName, body: HostBody) -> Self {
+        let function_error = fields.field(FUNCTION_ERROR.as_str()).map(|value| match value {
             b"Handled" => FunctionError::Handled,
             _ => FunctionError::Unhandled,
         });
-        Self { status, function_error, log_result: log_result(headers), body }
+        Self { status, function_error, log_result: log_result(fields), body }
     }
 
     /// The reason in a 429's body. An unreadable one is the function's own limit: what a host that throttles has.
@@ -264,22 +294,28 @@ pub struct StreamEnd {
 
 impl StreamEnd {
     /// Reads a stream's trailers.
-    pub fn from_trailers(trailers: &HeaderMap) -> Self {
-        let text = |name: &HeaderName| trailers.get(name).and_then(|value| value.to_str().ok());
+    pub fn from_trailers(trailers: &impl FieldsByName) -> Self {
         // Whatever its type is called, a stream that names an error did not end well.
         let fits = |error: &&str| !error.is_empty() && error.len() <= STREAM_ERROR_MAX;
-        let error = trailers.get(&STREAM_ERROR).map(|_| text(&STREAM_ERROR).filter(fits).unwrap_or("Unhandled"));
-        let details = text(&STREAM_ERROR_DETAILS)
+        let error = trailers.field(STREAM_ERROR.as_str());
+        let error = error.map(|error| ascii(error).filter(fits).unwrap_or("Unhandled"));
+        let details = trailers
+            .field(STREAM_ERROR_DETAILS.as_str())
             .and_then(|encoded| STANDARD.decode(encoded).ok())
             .and_then(|json| String::from_utf8(json).ok());
         Self { error: error.map(str::to_owned), details, log_result: log_result(trailers) }
     }
 }
 
-fn log_result(headers: &HeaderMap) -> Option<HeaderValue> {
+fn ascii(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok().filter(|text| text.is_ascii())
+}
+
+fn log_result(fields: &impl FieldsByName) -> Option<HeaderValue> {
     let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
-    let value = headers.get(LOG_RESULT)?;
-    (value.len() <= LOG_RESULT_MAX && value.as_bytes().iter().all(is_base64)).then(|| value.clone())
+    let value = fields.field(LOG_RESULT.as_str())?;
+    let is_log = value.len() <= LOG_RESULT_MAX && value.iter().all(is_base64);
+    HeaderValue::from_bytes(value).ok().filter(|_| is_log)
 }
 
 /// Why the function host did not answer.
@@ -358,9 +394,11 @@ pub trait FunctionHost {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
-    pub(crate) fn request() -> HostRequest {
+    fn request() -> HostRequest {
         HostRequest {
             function: 0,
             function_name: "my-function".into(),
@@ -383,33 +421,58 @@ mod tests {
         let mut request = request();
         request.start(Now { mono: Moment::from_millis(1_000), unix: UnixTime::from_secs(1_700_000_000) });
         assert_eq!(request.give_up, Moment::from_millis(1_000) + Duration::from_secs(18));
-        let sent = request.to_http("192.168.10.20:8080");
         assert_eq!(
-            (sent.method(), sent.uri().path()),
-            (&Method::POST, "/2015-03-31/functions/my-function/invocations")
-        );
-        let mut headers: Vec<_> =
-            sent.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
-        headers.sort();
-        assert_eq!(
-            headers,
+            head(&request),
             [
-                "content-length: 7",
-                "content-type: application/json",
-                "host: 192.168.10.20:8080",
-                "x-amz-client-context: e30=",
-                "x-amz-log-type: Tail",
-                "x-amzn-trace-id: Root=1-0-0;Parent=0;Sampled=0",
-                "x-vpce-deadline-ms: 1700000003000",
-                "x-vpce-function-version: 1",
-                "x-vpce-invoked-function-arn: arn:aws:lambda:us-east-2:123456789012:function:my-function:1",
-                "x-vpce-request-id: 00000000-0000-0000-0000-000000001234",
-                "x-vpce-response-mode: buffered",
+                "POST /2015-03-31/functions/my-function/invocations HTTP/1.1",
+                "Host: 192.168.10.20:8080",
+                "Content-Type: application/json",
+                "X-Vpce-Request-Id: 00000000-0000-0000-0000-000000001234",
+                "X-Vpce-Invoked-Function-Arn: arn:aws:lambda:us-east-2:123456789012:function:my-function:1",
+                "X-Vpce-Function-Version: 1",
+                "X-Amzn-Trace-Id: Root=1-0-0;Parent=0;Sampled=0",
+                "X-Amz-Client-Context: e30=",
+                "X-Amz-Log-Type: Tail",
+                "X-Vpce-Response-Mode: buffered",
+                "X-Vpce-Deadline-Ms: 1700000003000",
+                "Content-Length: 7",
+                "",
+                "",
             ]
         );
-        assert_eq!(sent.body(), "{\"a\":1}");
+        assert_eq!(request.body(), "{\"a\":1}");
         request.payload = Bytes::new();
-        assert_eq!(request.to_http("h").body(), "{}");
+        request.response_mode = ResponseMode::Streaming;
+        request.log_type = LogType::None;
+        let head = head(&request);
+        for line in ["Content-Length: 2", "TE: trailers", "X-Vpce-Response-Mode: streaming", "X-Amz-Log-Type: None"] {
+            assert!(head.contains(&line.to_owned()), "{line}");
+        }
+        assert_eq!(request.body(), "{}");
+    }
+
+    fn head(request: &HostRequest) -> Vec<String> {
+        let mut head = Vec::new();
+        request.emit_head("192.168.10.20:8080", &mut head);
+        String::from_utf8(head).unwrap().split("\r\n").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_would_end_a_field_is_left_out_with_its_field() {
+        for odd in ["a\r\nX-Odd: b", "a\nb", "a\0", "\x7f"] {
+            let request = HostRequest { trace_id: odd.to_owned(), ..request() };
+            let head = head(&request);
+            assert_eq!((head.len(), head.iter().any(|line| line.contains("Trace"))), (13, false), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 9, 10, 1_700_000_003_000, u64::MAX] {
+            let mut out = Vec::new();
+            put_number(&mut out, number);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 
-use super::connection::Sender;
+use super::connection::Lease;
 use super::{CONNECTION_LIMIT, PENDING_LIMIT};
 
 #[derive(Default)]
 pub(super) struct Pool {
-    pub(super) idle: Vec<Sender>,
+    pub(super) idle: Vec<Lease>,
     /// Invocations in line for a connection. One that gave up leaves a dead entry until it is its turn.
     waiting: VecDeque<Weak<Ticket>>,
     /// Those in line, without the dead.
@@ -28,13 +28,13 @@ pub(super) struct Pool {
 
 impl Pool {
     /// Hands a connection to the first in line. Handed over and not offered, so that nobody who comes later takes it.
-    pub(super) fn give(&mut self, sender: Sender) {
+    pub(super) fn give(&mut self, lease: Lease) {
         match self.next_in_line() {
             Some(ticket) => {
-                ticket.sender.replace(Some(sender));
+                ticket.lease.replace(Some(lease));
                 ticket.wake();
             }
-            None => self.idle.push(sender),
+            None => self.idle.push(lease),
         }
     }
 
@@ -96,7 +96,7 @@ pub(super) struct Ticket {
     waker: RefCell<Waker>,
     queued: Cell<bool>,
     /// A connection handed over.
-    sender: RefCell<Option<Sender>>,
+    lease: RefCell<Option<Lease>>,
     had_one: Cell<bool>,
     /// Connections begun before it came.
     since: u64,
@@ -109,7 +109,7 @@ impl Ticket {
         Rc::new(Self {
             waker: RefCell::new(Waker::noop().clone()),
             queued: Cell::new(false),
-            sender: RefCell::default(),
+            lease: RefCell::default(),
             had_one: Cell::new(false),
             since: pool.borrow().begun,
             failed: Cell::new(false),
@@ -122,10 +122,10 @@ impl Ticket {
     }
 
     /// The connection that was handed over, if one was.
-    pub(super) fn take(&self) -> Option<Sender> {
-        let sender = self.sender.take();
-        self.had_one.set(self.had_one.get() || sender.is_some());
-        sender
+    pub(super) fn take(&self) -> Option<Lease> {
+        let lease = self.lease.take();
+        self.had_one.set(self.had_one.get() || lease.is_some());
+        lease
     }
 }
 
@@ -136,8 +136,8 @@ impl Drop for Ticket {
         if self.queued.get() {
             pool.in_line -= 1;
         }
-        if let Some(sender) = self.sender.take() {
-            pool.give(sender);
+        if let Some(lease) = self.lease.take() {
+            pool.give(lease);
         }
     }
 }
