@@ -35,6 +35,25 @@ pub enum Behaviour {
     Refuse,
     /// The tunnel is cut.
     Dead,
+    /// Does this after each request, one thing after another.
+    Script(&'static [Act]),
+    /// Answers with `early` as soon as a head is there, and reads nothing more.
+    Eager,
+}
+
+/// What a host does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Act {
+    /// Sends these bytes.
+    Send(&'static [u8]),
+    /// Does nothing for this long.
+    Wait(Duration),
+    /// Closes its side.
+    Close,
+    /// Closes the socket as a process that ends does: what comes later is refused with a RST.
+    Leave,
+    /// Sends RST.
+    Abort,
 }
 
 pub struct FarSide {
@@ -67,11 +86,16 @@ struct HostSide {
     due: VecDeque<(Moment, Step)>,
     sending: Vec<u8>,
     sent: usize,
+    /// Nobody reads it any more.
+    is_deaf: bool,
+    /// Nobody holds it any more.
+    has_left: bool,
 }
 
 enum Step {
     Send(Vec<u8>),
     Close,
+    Leave,
     Abort,
 }
 
@@ -105,6 +129,11 @@ impl FarSide {
             connections: Vec::new(),
             out: PacketBuffer::default(),
         }
+    }
+
+    /// Bytes that the host has yet to send.
+    pub fn unsent(&self) -> usize {
+        self.connections.iter().map(|connection| connection.sending.len() - connection.sent).sum()
     }
 
     /// Connections of the host that are not over.
@@ -204,7 +233,9 @@ impl FarSide {
             return;
         }
         let known = self.connections.iter().position(|connection| connection.peer == from);
-        let refused = self.behaviour == Behaviour::Refuse || known.is_none() && !meta.tcp_flags().opens();
+        let has_left = known.is_some_and(|index| self.connections[index].has_left) && meta.payload_len() > 0;
+        let is_unknown = known.is_none() && !meta.tcp_flags().opens();
+        let refused = self.behaviour == Behaviour::Refuse || is_unknown || has_left;
         let index = match known {
             _ if refused => {
                 let mut reset = [0; 60];
@@ -218,7 +249,16 @@ impl FarSide {
                 let tcp = self.stage.listen(Leg::Tunnel, self.host).unwrap();
                 self.accepted += 1;
                 let (request, due, sending) = (Vec::new(), VecDeque::new(), Vec::new());
-                self.connections.push(HostSide { peer: from, tcp, request, due, sending, sent: 0 });
+                self.connections.push(HostSide {
+                    peer: from,
+                    tcp,
+                    request,
+                    due,
+                    sending,
+                    sent: 0,
+                    is_deaf: false,
+                    has_left: false,
+                });
                 self.connections.len() - 1
             }
         };
@@ -229,12 +269,18 @@ impl FarSide {
 
     fn serve(&mut self, index: usize, now: Moment) {
         let connection = &mut self.connections[index];
-        while connection.tcp.can_recv() {
+        while connection.tcp.can_recv() && !connection.is_deaf {
             let request = &mut connection.request;
             connection.tcp.recv(|bytes| {
                 request.extend_from_slice(bytes);
                 bytes.len()
             });
+        }
+        if self.behaviour == Behaviour::Eager && connection.request.windows(4).any(|end| end == b"\r\n\r\n") {
+            connection.request.clear();
+            connection.is_deaf = true;
+            self.invoked += 1;
+            connection.due.extend(answer(Behaviour::Echo, b"early".to_vec(), now));
         }
         while let Some(payload) = next_request(&mut connection.request) {
             self.invoked += 1;
@@ -253,6 +299,10 @@ impl FarSide {
                 match connection.due.pop_front_if(|(at, _)| *at <= now) {
                     Some((_, Step::Send(bytes))) => connection.sending = bytes,
                     Some((_, Step::Close)) => connection.tcp.close(),
+                    Some((_, Step::Leave)) => {
+                        connection.has_left = true;
+                        connection.tcp.close();
+                    }
                     Some((_, Step::Abort)) => connection.tcp.abort(),
                     None => break,
                 }
@@ -284,7 +334,24 @@ fn answer(behaviour: Behaviour, payload: Vec<u8>, at: Moment) -> Vec<(Moment, St
         [head.as_bytes(), &payload].concat()
     };
     match behaviour {
-        Behaviour::Silent | Behaviour::Dead | Behaviour::Refuse => Vec::new(),
+        Behaviour::Silent | Behaviour::Dead | Behaviour::Refuse | Behaviour::Eager => Vec::new(),
+        Behaviour::Script(acts) => {
+            let mut at = at;
+            let steps = acts.iter().filter_map(|act| {
+                let step = match *act {
+                    Act::Send(bytes) => Step::Send(bytes.to_vec()),
+                    Act::Close => Step::Close,
+                    Act::Leave => Step::Leave,
+                    Act::Abort => Step::Abort,
+                    Act::Wait(time) => {
+                        at += time;
+                        return None;
+                    }
+                };
+                Some((at, step))
+            });
+            steps.collect()
+        }
         Behaviour::Echo => vec![(at, Step::Send(whole("")))],
         Behaviour::Fail => vec![(at, Step::Send(whole("x-amz-function-error: Unhandled\r\n")))],
         Behaviour::Pause(pause) => {
