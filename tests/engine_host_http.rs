@@ -13,7 +13,6 @@ use world::far_side::Behaviour;
 use world::{INVOKE, Reply, World, invoke, payload};
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(10);
 const APP: &str = "10.0.1.10";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue";

@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-pub(super) use self::connection::HostConnection;
+pub(super) use self::connection::{ACK_WITHIN, HostConnection};
 use self::connection::{Lease, SharedTcp};
 use self::exchange::{Exchange, Failure};
 use self::line::{Pool, Ticket};

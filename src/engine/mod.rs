@@ -238,7 +238,11 @@ impl Engine {
 
     fn drive_host(&mut self, slot: usize) {
         let Some(host) = self.hosts.get_mut(slot) else { return };
-        host.drive(self.now.mono);
+        if host.drive(self.now.mono) {
+            let deadline = host.deadline();
+            schedule(&mut self.wheel, host_key(slot), Some(self.now.mono + host::ACK_WITHIN), deadline);
+            return;
+        }
         if !self.emit_host(slot) {
             return;
         }

@@ -133,7 +133,8 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
                     self.persists &= !closes;
                 }
                 14 if name.eq_ignore_ascii_case("content-length") => {
-                    if length.replace(number(value)?).is_some() {
+                    let earlier = length.replace(number(value)?);
+                    if earlier.is_some() {
                         return Err(HeadError::Framing);
                     }
                 }

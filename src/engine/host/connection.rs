@@ -17,6 +17,8 @@ use crate::time::Moment;
 
 /// How often a host is probed while a request is out.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How long the acknowledgement of an answer may wait for the next request.
+pub(in crate::engine) const ACK_WITHIN: Duration = Duration::from_millis(1);
 
 /// A connection shared by the engine and whoever has a request on it.
 pub(in crate::engine) struct Wire {
@@ -233,7 +235,11 @@ impl HostConnection {
     }
 
     /// Sends more of the request if there is room, and wakes the reader if there is something for it. Call before egress.
-    pub(in crate::engine) fn drive(&mut self, now: Moment) {
+    ///
+    /// Returns whether egress should wait for [`ACK_WITHIN`] or the next call: the reader that was woken may have read the
+    /// whole answer, and the next request then carries the acknowledgement. A reader that waits for more has it sent at once.
+    pub(in crate::engine) fn drive(&mut self, now: Moment) -> bool {
+        let mut was_woken = false;
         let wire = &*self.tcp;
         let mut tcp = wire.tcp.borrow_mut();
         if let Some(lease) = self.unopened.take_if(|_| tcp.is_established()) {
@@ -248,6 +254,7 @@ impl HostConnection {
             if wire.has_news(&tcp) || wire.give_up.get() <= now {
                 wire.is_awaited.set(false);
                 wire.reader.borrow().wake_by_ref();
+                was_woken = true;
             }
         } else if !wire.is_lent.get() && self.unopened.is_none() && wire.has_news(&tcp) {
             // Nobody asked for anything.
@@ -261,6 +268,7 @@ impl HostConnection {
         if self.closing_since.is_some_and(|since| since + LINGER <= now) {
             tcp.abort();
         }
+        was_woken && tcp.state() == State::Established && tcp.unacknowledged() == 0
     }
 
     /// Takes notice of a RST of the host's, after which `unacknowledged` bytes were left. A host that was restarted knows
