@@ -8,6 +8,8 @@
 //! HTTP/1.1 is framed here ([`http1`]); HTTP/2 is hyper's ([`http2`]). Limits: [`Limits`]; at most
 //! [`http2::STREAM_LIMIT`] streams. Malformed requests are answered (400, 431, 501) before the connection ends. Not here:
 //! what a request means.
+//!
+//! [`response_head`] is what a client needs: the way to the function host, which shares [`chunked`] with this side.
 
 mod activity;
 mod body;

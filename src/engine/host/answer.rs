@@ -190,3 +190,72 @@ impl BodyReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAID: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX-Amz-Function-Error: Unhandled\r\n\
+        Content-Length: 4\r\n\r\ntrueHTTP";
+
+    /// Reads from a buffer that shows `pieces` one after another, as a ring does. Returns what is left unread.
+    fn read(pieces: &[&[u8]]) -> Option<(HostResponse, BodyReader, Vec<u8>)> {
+        let mut reader = HeadReader::default();
+        for (index, piece) in pieces.iter().enumerate() {
+            let mut rest = *piece;
+            while !rest.is_empty() {
+                let (used, read) = reader.read(rest);
+                rest = &rest[used..];
+                match read {
+                    HeadRead::Head(response, body) => {
+                        let left = [&[rest], &pieces[index + 1..]].concat().concat();
+                        return Some((response, body, left));
+                    }
+                    HeadRead::Failed => return None,
+                    HeadRead::NeedMore => assert!(rest.is_empty(), "all of it is taken"),
+                    HeadRead::Again => {}
+                }
+            }
+        }
+        None
+    }
+
+    fn response_body(response: &HostResponse) -> Bytes {
+        match &response.body {
+            HostBody::Full(bytes) => bytes.clone(),
+            HostBody::Stream(_) => Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn a_head_is_read_however_it_is_cut_and_what_follows_is_left() {
+        for first in 0..SAID.len() {
+            for second in first..SAID.len() {
+                let (response, mut reader, left) =
+                    read(&[&SAID[..first], &SAID[first..second], &SAID[second..]]).unwrap();
+                assert_eq!((response.status, response.function_error.is_some()), (200, true), "{first} {second}");
+                let mut out = BytesMut::new();
+                if !reader.is_end() {
+                    assert_eq!(reader.read(&left, &mut out), Ok(4));
+                    assert_eq!((&out[..], &left[4..]), (&b"true"[..], &b"HTTP"[..]), "{first} {second}");
+                } else {
+                    // It was there in one piece with its head.
+                    assert_eq!((&response_body(&response)[..], &left[..]), (&b"true"[..], &b"HTTP"[..]));
+                }
+                assert!(reader.is_end() && reader.persists());
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_wrong_is_refused_however_it_is_cut() {
+        for wrong in
+            ["HTTP/1.1 200 OK\r\nContent-Length: 4, 4\r\n\r\ntrue", "HTTP/1.1 101 On\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"]
+        {
+            for cut in 0..wrong.len() {
+                let (first, second) = wrong.as_bytes().split_at(cut);
+                assert!(read(&[first, second]).is_none(), "{wrong:?} {cut}");
+            }
+        }
+    }
+}
