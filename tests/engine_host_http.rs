@@ -315,3 +315,26 @@ fn a_client_that_reads_nothing_stops_the_host() {
     assert!(reply.body.len() > LEN && contains(&reply.body, b"InvokeComplete"), "{} bytes", reply.body.len());
     world.wind_down();
 }
+
+#[test]
+fn an_answer_is_acknowledged_by_the_next_request_or_soon() {
+    let mut world = World::quickstart();
+    let client = world.connected(APP, 50_000);
+    assert_eq!(world.call(client, invoke(b"0")).body, b"0");
+    world.run_for(SECOND);
+    let before = world.far.frames();
+    for _ in 0..50 {
+        assert_eq!(world.call(client, invoke(b"1")).body, b"1");
+    }
+    let busy = world.far.frames() - before;
+    assert_eq!(busy, 50, "a frame for each request");
+    world.run_for(SOON);
+    assert_eq!(world.far.frames() - before, 51, "the last answer's acknowledgement");
+    // A host that waits for an acknowledgement before it goes on gets it.
+    world.far.behaviour = script(&[Send(&ANSWER[..38]), Wait(SOON), Send(&ANSWER[38..])]);
+    world.request(client, invoke(b"2"));
+    world.settle();
+    assert_eq!(world.far.frames() - before, 53, "the request, and its head's acknowledgement at once");
+    assert_eq!(world.reply(client).body, b"true");
+    world.wind_down();
+}

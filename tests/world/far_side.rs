@@ -12,7 +12,7 @@ use vpce::time::{Moment, Now};
 use vpce::tunnel::keys::TunnelKeys;
 use vpce::tunnel::path::Link;
 use vpce::tunnel::{Received, Side, TunnelEnd, batch};
-use vpce::verdict::Counters;
+use vpce::verdict::{Counters, Event};
 
 /// How the host treats invocations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,6 +129,11 @@ impl FarSide {
             connections: Vec::new(),
             out: PacketBuffer::default(),
         }
+    }
+
+    /// Frames that arrived from the endpoint.
+    pub fn frames(&self) -> u64 {
+        self.counters.event(Event::FramesRx)
     }
 
     /// Bytes that the host has yet to send.
