@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::canonical::query_pairs;
 use super::error::SigV4Error;
 use super::error_details::{Echo, MissingParts, excerpt};
-use super::head::RequestHead;
+use super::head::{Notable, RequestHead};
 
 /// Most names in `SignedHeaders`. Real clients sign fewer than twenty headers.
 pub const SIGNED_HEADERS_MAX: usize = 128;
@@ -29,20 +29,21 @@ impl<'a> Claim<'a> {
     /// Reads the claim, from wherever it is. `authorization` is the header of that name, as [`lossy`] text.
     pub(super) fn parse<'h: 'a>(
         head: &RequestHead<'h>,
+        notable: &Notable<'h>,
         authorization: Option<&'a str>,
         accept_presigned: bool,
         hash_echo: bool,
     ) -> Result<Self, SigV4Error> {
-        let has_query = !head.query().is_empty() && query_pairs(head.query()).any(|(n, _)| n == b"X-Amz-Algorithm");
+        let has_query = is_presigned(head.query());
         match authorization {
             Some(_) if has_query => Err(SigV4Error::SignedTwice),
-            Some(text) => Self::from_header(head, text.trim_ascii(), hash_echo),
+            Some(text) => Self::from_header(notable, text.trim_ascii(), hash_echo),
             None if has_query && accept_presigned => Self::from_query(head),
             None => Err(SigV4Error::NotSigned),
         }
     }
 
-    fn from_header<'h: 'a>(head: &RequestHead<'h>, header: &'a str, hash_echo: bool) -> Result<Self, SigV4Error> {
+    fn from_header<'h: 'a>(notable: &Notable<'h>, header: &'a str, hash_echo: bool) -> Result<Self, SigV4Error> {
         let (algorithm, rest) = header.split_at(header.find(|c: char| c.is_ascii_whitespace()).unwrap_or(header.len()));
         let [mut credential, mut signed_headers, mut signature] = [None; 3];
         for pair in pairs(rest) {
@@ -57,7 +58,7 @@ impl<'a> Claim<'a> {
                 _ => {}
             }
         }
-        let date = head.first("x-amz-date").or_else(|| head.first("date"));
+        let date = notable.amz_date.or(notable.date);
         // An empty SignedHeaders is there, though it signs nothing; the host check answers it.
         let some = |part: Option<&'a str>| part.filter(|text| !text.is_empty());
         match (some(credential), some(signature), signed_headers, date) {
@@ -67,7 +68,7 @@ impl<'a> Claim<'a> {
                 signed_headers: signed_headers.into(),
                 signature: signature.into(),
                 date: date.into(),
-                token: head.first("x-amz-security-token").map(Cow::Borrowed),
+                token: notable.token.map(Cow::Borrowed),
                 expires: None,
             }),
             (credential, signature, signed_headers, date) => {
@@ -119,6 +120,12 @@ impl<'a> Claim<'a> {
             _ => Err(SigV4Error::IncompleteQuery { missing }),
         }
     }
+}
+
+/// Whether a query claims a signature.
+#[inline]
+pub(super) fn is_presigned(query: &[u8]) -> bool {
+    !query.is_empty() && query_pairs(query).any(|(name, _)| name == b"X-Amz-Algorithm")
 }
 
 /// The parts of an Authorization header: AWS takes commas, blanks or both between them.

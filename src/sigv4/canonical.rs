@@ -20,12 +20,7 @@ impl Scratch {
     pub(super) fn canonical_request(&mut self, head: &RequestHead<'_>, signed: &SignedHeaders<'_>) -> &[u8] {
         self.canonical.clear();
         let out = &mut self.canonical;
-        out.extend_from_slice(head.method().as_bytes());
-        out.push(b'\n');
-        canonical_path(out, head.path());
-        out.push(b'\n');
-        canonical_query(out, &mut self.query, head.query());
-        out.push(b'\n');
+        request_line(out, &mut self.query, head);
         for name in signed.names() {
             out.extend_from_slice(name.as_bytes());
             out.push(b':');
@@ -43,6 +38,26 @@ impl Scratch {
         out
     }
 
+    /// The canonical request of a head whose names and their places are known: the same as [`Self::canonical_request`].
+    #[inline]
+    pub(super) fn canonical_known<'h>(
+        &mut self,
+        out: &mut Vec<u8>,
+        head: &RequestHead<'_>,
+        headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
+        list: &[u8],
+    ) {
+        request_line(out, &mut self.query, head);
+        for (name_and_colon, value) in headers {
+            out.extend_from_slice(name_and_colon);
+            canonical_value(out, value);
+            out.push(b'\n');
+        }
+        out.push(b'\n');
+        out.extend_from_slice(list);
+        out.push(b'\n');
+    }
+
     /// Gives back what an unusually large request needed.
     pub(super) fn trim(&mut self) {
         for buffer in [&mut self.canonical, &mut self.query] {
@@ -53,9 +68,35 @@ impl Scratch {
     }
 }
 
+/// Method, path and query, a line each.
+fn request_line(out: &mut Vec<u8>, query: &mut Vec<u8>, head: &RequestHead<'_>) {
+    out.extend_from_slice(head.method().as_bytes());
+    out.push(b'\n');
+    canonical_path(out, head.path());
+    out.push(b'\n');
+    canonical_query(out, query, head.query());
+    out.push(b'\n');
+}
+
+/// Whether a path is its own canonical form: it begins with a slash, no two slashes stand together, no segment begins with
+/// a dot, and all else stands for itself.
+fn is_canonical(path: &[u8]) -> bool {
+    let mut after_slash = false;
+    let plain = path.iter().all(|&c| {
+        let fits = if c == b'/' { !after_slash } else { is_unreserved(c) && !(after_slash && c == b'.') };
+        after_slash = c == b'/';
+        fits
+    });
+    plain && path.first() == Some(&b'/')
+}
+
 /// The path with dot segments and empty segments resolved, every byte but unreserved ones and `/` percent-encoded. It
 /// arrives encoded once and is encoded again, `%3A` to `%253A`: all services but S3 sign it so.
 fn canonical_path(out: &mut Vec<u8>, path: &[u8]) {
+    if is_canonical(path) {
+        out.extend_from_slice(path);
+        return;
+    }
     let start = out.len();
     // Where each segment begins, at its slash.
     let mut segments = SmallVec::<[usize; 16]>::new();
@@ -123,19 +164,25 @@ fn canonical_header(out: &mut Vec<u8>, head: &RequestHead<'_>, name: &str) {
             out.push(b',');
         }
         first = false;
-        // Most values have no blank at all. No early exit, so that the search is one over vectors.
-        if !value.iter().fold(false, |found, &c| found | (c <= b' ')) {
-            out.extend_from_slice(value);
-            return;
-        }
-        let words = value.split(|c| c.is_ascii_whitespace()).filter(|word| !word.is_empty());
-        for (i, word) in words.enumerate() {
-            if i > 0 {
-                out.push(b' ');
-            }
-            out.extend_from_slice(word);
-        }
+        canonical_value(out, value);
     });
+}
+
+/// One value, blanks trimmed and folded.
+#[inline]
+fn canonical_value(out: &mut Vec<u8>, value: &[u8]) {
+    // Most values have no blank at all. No early exit, so that the search is one over vectors.
+    if !value.iter().fold(false, |found, &c| found | (c <= b' ')) {
+        out.extend_from_slice(value);
+        return;
+    }
+    let words = value.split(|c| c.is_ascii_whitespace()).filter(|word| !word.is_empty());
+    for (i, word) in words.enumerate() {
+        if i > 0 {
+            out.push(b' ');
+        }
+        out.extend_from_slice(word);
+    }
 }
 
 /// Whether a byte stands for itself, RFC 3986 section 2.3.

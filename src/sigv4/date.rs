@@ -45,6 +45,35 @@ impl SignedDate {
         Self { secs: i64::try_from(now.secs()).unwrap_or(i64::MAX), text }
     }
 
+    /// Reads ISO 8601 basic for a day whose first second is known; `None` if it is of another day, or in another form.
+    #[inline]
+    pub(super) fn parse_on(value: &[u8], day: &[u8; 8], midnight: i64) -> Option<Self> {
+        let text: &[u8; 16] = value.try_into().ok()?;
+        if text[..8] != *day || text[8] != b'T' || text[15] != b'Z' {
+            return None;
+        }
+        let two = |at: usize, below: i64| {
+            let (tens, ones) = (text[at].wrapping_sub(b'0'), text[at + 1].wrapping_sub(b'0'));
+            let number = i64::from(tens) * 10 + i64::from(ones);
+            (tens < 10 && ones < 10 && number < below).then_some(number)
+        };
+        let secs = midnight + two(9, 24)? * 3_600 + two(11, 60)? * 60 + two(13, 60)?;
+        Some(Self { secs, text: *text })
+    }
+
+    /// Its day, as written and by its first second.
+    pub(super) fn midnight(&self) -> ([u8; 8], i64) {
+        let mut day = [0; 8];
+        day.copy_from_slice(&self.text[..8]);
+        (day, self.secs - self.secs.rem_euclid(86_400))
+    }
+
+    /// As bytes: what is signed.
+    #[inline]
+    pub(super) const fn as_bytes(&self) -> &[u8; 16] {
+        &self.text
+    }
+
     /// `20150830T123600Z`.
     pub(super) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.text).unwrap_or_default()
@@ -111,6 +140,24 @@ mod tests {
     fn years_that_our_clock_cannot_hold_are_still_dates() {
         assert!(SignedDate::parse(b"90000101T000000Z").is_some_and(|d| d.secs > 220_000_000_000));
         assert!(SignedDate::parse(b"19600101T000000Z").is_some_and(|d| d.secs < 0));
+    }
+
+    #[test]
+    fn a_date_of_a_known_day_is_read_as_any_other() {
+        for day in ["20150830", "19691231", "20240229"] {
+            let first = SignedDate::parse(format!("{day}T111213Z").as_bytes()).unwrap();
+            let (known, midnight) = first.midnight();
+            for time in ["T000000Z", "T235959Z", "T240000Z", "T126000Z", "T120060Z", "T1a0000Z", "t000000Z", "T000000z"]
+            {
+                let text = format!("{day}{time}");
+                let (fast, slow) =
+                    (SignedDate::parse_on(text.as_bytes(), &known, midnight), SignedDate::parse(text.as_bytes()));
+                assert_eq!(fast, slow, "{text}");
+            }
+            for other in ["20150831T000000Z", " 20150830T000000Z", "", "Sun, 30 Aug 2015 12:36:00 GMT"] {
+                assert_eq!(SignedDate::parse_on(other.as_bytes(), &known, midnight), None, "{other}");
+            }
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ impl<'a> RequestHead<'a> {
 
     /// The head of a request as hyper hands it over. [`http::Uri`] keeps the path as it was sent. Over HTTP/2 there is
     /// no Host header; `:authority` stands in for it.
+    #[inline]
     pub fn from_parts(parts: &'a request::Parts) -> Self {
         Self {
             method: parts.method.as_str(),
@@ -66,9 +67,35 @@ impl<'a> RequestHead<'a> {
         self.query
     }
 
-    /// The first value of the header of this lower-case name.
-    pub(super) fn first(&self, name: &str) -> Option<&'a [u8]> {
-        self.headers.values(name).next()
+    /// The headers that speak of the signature itself, in one walk.
+    #[inline]
+    pub(super) fn notable(&self) -> Notable<'a> {
+        let mut notable = Notable::default();
+        for &(name, value) in &self.headers.entries {
+            // Lengths first: of most headers nothing more is looked at.
+            let slot = match name.len() {
+                4 if name == "date" => &mut notable.date,
+                10 if name == "x-amz-date" => &mut notable.amz_date,
+                13 if name == "authorization" => &mut notable.authorization,
+                20 if name == "x-amz-security-token" => &mut notable.token,
+                20 if name == "x-amz-content-sha256" => &mut notable.content_sha256,
+                _ => continue,
+            };
+            slot.get_or_insert(value);
+        }
+        notable
+    }
+
+    /// Names and values, in their order unless there are too many: then there is `None`.
+    #[inline]
+    pub(super) fn entries(&self) -> Option<&[(&'a str, &'a [u8])]> {
+        (!self.headers.is_sorted).then_some(&self.headers.entries)
+    }
+
+    /// `:authority` of HTTP/2.
+    #[inline]
+    pub(super) const fn authority(&self) -> Option<&'a str> {
+        self.authority
     }
 
     /// Calls `each` with every value of the header of this lower-case name, in order. `host` and `:authority` stand in
@@ -100,8 +127,18 @@ impl<'a> RequestHead<'a> {
 
     /// Whether there is a Host header or `:authority`.
     pub(super) fn has_host(&self) -> bool {
-        self.authority.is_some() || self.first("host").is_some()
+        self.authority.is_some() || self.headers.values("host").next().is_some()
     }
+}
+
+/// The first value of each header that says something about the signature.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Notable<'a> {
+    pub(super) authorization: Option<&'a [u8]>,
+    pub(super) amz_date: Option<&'a [u8]>,
+    pub(super) date: Option<&'a [u8]>,
+    pub(super) token: Option<&'a [u8]>,
+    pub(super) content_sha256: Option<&'a [u8]>,
 }
 
 /// Headers as pairs. A few are searched one by one, which beats hashing their names; many are sorted first, so that a
@@ -113,17 +150,20 @@ struct Headers<'a> {
 }
 
 /// Up to so many headers are searched one by one.
-const FEW: usize = 24;
+pub(super) const FEW: usize = 24;
 
 impl<'a> Headers<'a> {
+    #[inline]
     fn new(entries: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
-        let mut entries: SmallVec<_> = entries.into_iter().collect();
-        let is_sorted = entries.len() > FEW;
-        if is_sorted {
+        // Filled where it stays: collecting would move it once more.
+        let mut headers = Self { entries: SmallVec::new(), is_sorted: false };
+        headers.entries.extend(entries);
+        if headers.entries.len() > FEW {
+            headers.is_sorted = true;
             // Stable: the order of a repeated header's values is part of the canonical request.
-            entries.sort_by_key(|&(name, _)| name);
+            headers.entries.sort_by_key(|&(name, _)| name);
         }
-        Self { entries, is_sorted }
+        headers
     }
 
     #[inline]

@@ -1,42 +1,37 @@
 //! Lower-case hexadecimal, as SigV4 writes hashes and signatures.
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
-/// 32 bytes as 64 digits.
+/// 32 bytes as 64 digits. Arithmetic, not a table: the compiler does it for many bytes at once.
+#[inline]
 pub(super) fn emit(bytes: &[u8; 32]) -> [u8; 64] {
     let mut out = [0; 64];
     for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+        pair[0] = digit(byte >> 4);
+        pair[1] = digit(byte & 15);
     }
     out
 }
 
-/// 64 lower-case digits as 32 bytes. Upper case is no signature: AWS compares the text.
-pub(super) fn parse(text: &[u8]) -> Option<[u8; 32]> {
-    let text: &[u8; 64] = text.try_into().ok()?;
-    let mut out = [0; 32];
-    let mut seen = 0;
-    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        let (high, low) = (VALUES[usize::from(pair[0])], VALUES[usize::from(pair[1])]);
-        seen |= high | low;
-        *byte = high << 4 | low;
-    }
-    (seen & NO_DIGIT == 0).then_some(out)
+const fn digit(value: u8) -> u8 {
+    value + if value < 10 { b'0' } else { b'a' - 10 }
 }
 
-const NO_DIGIT: u8 = 0x80;
-
-/// The value of each digit.
-const VALUES: [u8; 256] = {
-    let mut values = [NO_DIGIT; 256];
-    let mut value = 0;
-    while value < 16 {
-        values[DIGITS[value] as usize] = value as u8;
-        value += 1;
+/// 64 lower-case digits as 32 bytes. Upper case is no signature: AWS compares the text.
+#[inline]
+pub(super) fn parse(text: &[u8]) -> Option<[u8; 32]> {
+    let text: &[u8; 64] = text.try_into().ok()?;
+    let mut values = [0; 64];
+    let mut all = true;
+    for (value, &c) in values.iter_mut().zip(text) {
+        let (number, letter) = (c.wrapping_sub(b'0'), c.wrapping_sub(b'a'));
+        all &= (number < 10) | (letter < 6);
+        *value = if letter < 6 { letter + 10 } else { number };
     }
-    values
-};
+    let mut out = [0; 32];
+    for (byte, pair) in out.iter_mut().zip(values.chunks_exact(2)) {
+        *byte = pair[0] << 4 | pair[1] & 15;
+    }
+    all.then_some(out)
+}
 
 #[cfg(test)]
 mod tests {

@@ -129,6 +129,12 @@ impl Keyring {
         self.0.credentials.get(index as usize).map(|credential| (index, credential))
     }
 
+    /// The access key at a place of this snapshot.
+    #[inline]
+    pub(super) fn at(&self, place: u32) -> Option<&Credential> {
+        self.0.credentials.get(place as usize)
+    }
+
     /// Whether both are the same snapshot, not merely equal ones.
     #[inline]
     pub(super) fn is_same_snapshot(&self, other: &Self) -> bool {

@@ -25,6 +25,8 @@ mod error_details;
 mod head;
 mod hex;
 mod keyring;
+mod memo;
+mod pool;
 mod principal;
 mod sign;
 mod signing_key;

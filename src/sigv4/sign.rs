@@ -77,7 +77,7 @@ impl Signer {
                 &mut kept.insert((date.day_number(), key)).1
             }
         };
-        let signature = hex::emit(&key.sign(date.as_str(), &super::sha256(&canonical)));
+        let signature = hex::emit(&key.sign(date.as_bytes(), &super::sha256(&canonical)));
 
         let authorization = format!(
             "{ALGORITHM} Credential={}/{}, SignedHeaders={}, Signature={}",

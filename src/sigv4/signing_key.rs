@@ -1,9 +1,10 @@
 //! Signing keys, derived once a day per access key and then kept.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time, digest, hmac};
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use super::hex;
@@ -21,20 +22,27 @@ pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// The key for one access key, day, region and service, with the scope it stands for.
 pub(super) struct SigningKey {
-    key: hmac::Key,
+    key: Keyed,
     scope: Box<str>,
+    /// The string to sign, with gaps where date and hash go.
+    template: Box<[u8]>,
 }
+
+/// Where the date stands in the string to sign.
+const DATE_AT: usize = ALGORITHM.len() + 1;
 
 impl SigningKey {
     /// `HMAC(HMAC(HMAC(HMAC("AWS4" + secret, day), region), service), "aws4_request")`.
     pub(super) fn derive(secret: &str, day: &str, region: &str, service: &str) -> Self {
         let first = Zeroizing::new([b"AWS4", secret.as_bytes()].concat());
-        let mut key = hmac::Key::new(hmac::HMAC_SHA256, &first);
-        for part in [day, region, service, TERMINATOR] {
-            let tag = hmac::sign(&key, part.as_bytes());
-            key = hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref());
+        let mut tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &first), day.as_bytes());
+        for part in [region, service, TERMINATOR] {
+            tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref()), part.as_bytes());
         }
-        Self { key, scope: format!("{day}/{region}/{service}/{TERMINATOR}").into() }
+        let scope = format!("{day}/{region}/{service}/{TERMINATOR}").into_boxed_str();
+        let gap = |len| " ".repeat(len);
+        let template = format!("{ALGORITHM}\n{}\n{scope}\n{}", gap(16), gap(64)).into_bytes().into();
+        Self { key: Keyed::new(tag.as_ref()), scope, template }
     }
 
     /// `20150830/us-east-2/lambda/aws4_request`.
@@ -43,27 +51,46 @@ impl SigningKey {
     }
 
     /// The signature of the request whose canonical form has this hash.
-    pub(super) fn sign(&self, date: &str, canonical_hash: &[u8; 32]) -> [u8; 32] {
-        super::to_array(self.absorb(date, canonical_hash).sign().as_ref())
+    pub(super) fn sign(&self, date: &[u8; 16], canonical_hash: &[u8; 32]) -> [u8; 32] {
+        let mut text = SmallVec::<[u8; 256]>::from_slice(&self.template);
+        text[DATE_AT..DATE_AT + 16].copy_from_slice(date);
+        let hash_at = text.len() - 64;
+        text[hash_at..].copy_from_slice(&hex::emit(canonical_hash));
+        self.key.sign(&text)
     }
 
     /// Whether `signature` is that signature, in constant time.
-    pub(super) fn verify(&self, date: &str, canonical_hash: &[u8; 32], signature: &[u8; 32]) -> bool {
-        let expected = self.absorb(date, canonical_hash).sign();
-        aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_ref(), signature).is_ok()
+    pub(super) fn verify(&self, date: &[u8; 16], canonical_hash: &[u8; 32], signature: &[u8; 32]) -> bool {
+        constant_time::verify_slices_are_equal(&self.sign(date, canonical_hash), signature).is_ok()
+    }
+}
+
+/// HMAC-SHA256 (RFC 2104) under one key. Both hashes have taken in their padded key once; copies of them go on from there,
+/// which is cheaper than `hmac::Key`, whose context is several times as large.
+struct Keyed {
+    inner: digest::Context,
+    outer: digest::Context,
+}
+
+impl Keyed {
+    /// Under a key of at most a block.
+    fn new(key: &[u8]) -> Self {
+        let padded = |pad: u8| {
+            let mut block = Zeroizing::new([pad; 64]);
+            block.iter_mut().zip(key).for_each(|(block, key)| *block ^= key);
+            let mut context = digest::Context::new(&digest::SHA256);
+            context.update(&*block);
+            context
+        };
+        debug_assert!(key.len() <= 64, "a longer key would have to be hashed first");
+        Self { inner: padded(0x36), outer: padded(0x5c) }
     }
 
-    /// The string to sign, fed into the keyed hash.
-    fn absorb(&self, date: &str, canonical_hash: &[u8; 32]) -> hmac::Context {
-        let mut context = hmac::Context::with_key(&self.key);
-        let mut text = smallvec::SmallVec::<[u8; 256]>::new();
-        for line in [ALGORITHM, date, &self.scope] {
-            text.extend_from_slice(line.as_bytes());
-            text.push(b'\n');
-        }
-        text.extend_from_slice(&hex::emit(canonical_hash));
-        context.update(&text);
-        context
+    fn sign(&self, message: &[u8]) -> [u8; 32] {
+        let (mut inner, mut outer) = (self.inner.clone(), self.outer.clone());
+        inner.update(message);
+        outer.update(inner.finish().as_ref());
+        super::to_array(outer.finish().as_ref())
     }
 }
 
@@ -73,7 +100,7 @@ pub(super) struct KeyCache {
     /// The snapshot that the places in `keys` refer to.
     keyring: Option<Keyring>,
     /// By place in the keyring and day.
-    keys: HashMap<(u32, u32), Arc<SigningKey>, foldhash::fast::RandomState>,
+    keys: HashMap<(u32, u32), Rc<SigningKey>, foldhash::fast::RandomState>,
 }
 
 impl KeyCache {
@@ -85,7 +112,7 @@ impl KeyCache {
         place: u32,
         day: u32,
         derive: impl FnOnce() -> SigningKey,
-    ) -> &Arc<SigningKey> {
+    ) -> &Rc<SigningKey> {
         // A new snapshot may hold another secret for the same id: nothing of the old one is used, or kept in memory.
         if !self.keyring.as_ref().is_some_and(|known| known.is_same_snapshot(keyring)) {
             self.keys.clear();
@@ -94,7 +121,7 @@ impl KeyCache {
         if self.keys.len() >= SIGNING_KEYS_MAX && !self.keys.contains_key(&(place, day)) {
             self.keys.clear();
         }
-        self.keys.entry((place, day)).or_insert_with(|| Arc::new(derive()))
+        self.keys.entry((place, day)).or_insert_with(|| Rc::new(derive()))
     }
 
     /// How many keys are kept.
@@ -106,4 +133,25 @@ impl KeyCache {
 /// Derives the key of `credential` for `day`.
 pub(super) fn derive_for(credential: &Credential, day: &str, region: &str, service: &str) -> SigningKey {
     SigningKey::derive(credential.secret.expose(), day, region, service)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_keyed_hash_is_hmac(
+            key in prop::collection::vec(any::<u8>(), 0..=64),
+            message in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let expected = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), &message);
+            let keyed = Keyed::new(&key);
+            for _ in 0..2 {
+                prop_assert_eq!(&keyed.sign(&message)[..], expected.as_ref());
+            }
+        }
+    }
 }

@@ -2,19 +2,22 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::{constant_time, digest};
+use aws_lc_rs::constant_time;
 
-use super::authorization::{Claim, ScopedCredential, SignedHeaders, lossy};
+use super::authorization::{Claim, ScopedCredential, SignedHeaders, is_presigned, lossy};
 use super::canonical::Scratch;
 use super::date::SignedDate;
 use super::error::{self, SigV4Error};
 use super::error_details::{ScopeFault, TokenFault, excerpt};
-use super::head::RequestHead;
+use super::head::{Notable, RequestHead};
 use super::hex;
 use super::keyring::{Credential, Keyring};
+use super::memo::{Known, Memo};
+use super::pool::{Pool, Unfinished};
 use super::principal::Principal;
 use super::signing_key::{self, ALGORITHM, KeyCache, SigningKey, TERMINATOR};
 use crate::time::UnixTime;
@@ -59,7 +62,9 @@ pub struct Verifier {
     service: Box<str>,
     settings: Settings,
     keys: KeyCache,
+    memo: Memo,
     scratch: Scratch,
+    pool: Pool,
 }
 
 impl Verifier {
@@ -70,8 +75,9 @@ impl Verifier {
 
     /// A verifier with these settings.
     pub fn with_settings(region: &str, service: &str, settings: Settings) -> Self {
-        let (keys, scratch) = (KeyCache::default(), Scratch::default());
-        Self { region: region.into(), service: service.into(), settings, keys, scratch }
+        let (region, service) = (region.into(), service.into());
+        let (keys, memo, scratch, pool) = (KeyCache::default(), Memo::default(), Scratch::default(), Pool::default());
+        Self { region, service, settings, keys, memo, scratch, pool }
     }
 
     /// How many signing keys are kept, at most [`SIGNING_KEYS_MAX`](super::SIGNING_KEYS_MAX).
@@ -84,12 +90,53 @@ impl Verifier {
     /// # Errors
     /// What is wrong with the request, the first in AWS's order.
     pub fn begin(&mut self, head: &RequestHead<'_>, keyring: &Keyring, now: UnixTime) -> Result<Pending, SigV4Error> {
-        let authorization = head.first("authorization").map(lossy);
+        let notable = head.notable();
+        match self.begin_known(head, &notable, keyring, now) {
+            Some(pending) => Ok(pending),
+            None => self.begin_unknown(head, &notable, keyring, now),
+        }
+    }
+
+    /// For a claim like one that was found in order before. `None` if there was none, or anything else is the matter: then
+    /// the long way says what.
+    fn begin_known(
+        &mut self,
+        head: &RequestHead<'_>,
+        notable: &Notable<'_>,
+        keyring: &Keyring,
+        now: UnixTime,
+    ) -> Option<Pending> {
+        if is_presigned(head.query()) {
+            return None;
+        }
+        let (known, digits) = self.memo.find(notable.authorization?, head, keyring)?;
+        let signature = hex::parse(digits)?;
+        let date = SignedDate::parse_on(notable.amz_date?, &known.day, known.midnight)?;
+        check_window(&date, None, self.settings.skew, now).ok()?;
+        let credential = keyring.at(known.place)?;
+        check_token(credential, notable.token, now).ok()?;
+        let payload = Payload::declared(notable, self.settings.unsigned_payload).ok()?;
+        let mut canonical = self.pool.take();
+        self.scratch.canonical_known(&mut canonical, head, known.headers(head), &known.list);
+        let (key, principal) = (Rc::clone(&known.key), Arc::clone(&credential.principal));
+        self.scratch.trim();
+        let canonical = Unfinished::new(canonical, &self.pool);
+        Some(Pending { canonical, payload, key, date, signature, principal })
+    }
+
+    fn begin_unknown<'h>(
+        &mut self,
+        head: &RequestHead<'h>,
+        notable: &Notable<'h>,
+        keyring: &Keyring,
+        now: UnixTime,
+    ) -> Result<Pending, SigV4Error> {
+        let authorization = notable.authorization.map(lossy);
         let (accept_presigned, hash_echo) = (self.settings.presigned, self.settings.hash_echo);
-        let claim = Claim::parse(head, authorization.as_deref(), accept_presigned, hash_echo)?;
+        let claim = Claim::parse(head, notable, authorization.as_deref(), accept_presigned, hash_echo)?;
         let date =
             SignedDate::parse(&claim.date).ok_or_else(|| SigV4Error::BadDate { got: excerpt(&lossy(&claim.date)) })?;
-        self.check_window(&claim, &date, now)?;
+        check_window(&date, claim.expires.as_deref(), self.settings.skew, now)?;
         // Names compare without regard to case; only a list that is not lower case yet costs an allocation.
         let names = match claim.signed_headers.as_ref() {
             text if text.bytes().fold(false, |found, c| found | c.is_ascii_uppercase()) => {
@@ -107,38 +154,22 @@ impl Verifier {
         let unknown = || SigV4Error::UnknownAccessKey { access_key_id: excerpt(scoped.access_key_id) };
         let (place, credential) = keyring.position(scoped.access_key_id).ok_or_else(unknown)?;
         check_token(credential, claim.token.as_deref(), now)?;
-        let payload = Payload::declared(head, self.settings.unsigned_payload)?;
+        let payload = Payload::declared(notable, self.settings.unsigned_payload)?;
         let signature = hex::parse(claim.signature.as_bytes()).ok_or(SigV4Error::SignatureMismatch)?;
 
         let (region, service) = (&self.region, &self.service);
         let derive = || signing_key::derive_for(credential, date.day(), region, service);
-        let key = Arc::clone(self.keys.key(keyring, place, date.day_number(), derive));
-        let mut canonical = digest::Context::new(&digest::SHA256);
-        canonical.update(self.scratch.canonical_request(head, &signed));
+        let key = Rc::clone(self.keys.key(keyring, place, date.day_number(), derive));
+        let mut canonical = self.pool.take();
+        canonical.extend_from_slice(self.scratch.canonical_request(head, &signed));
         self.scratch.trim();
-        Ok(Pending { canonical, payload, key, date, signature, principal: Arc::clone(&credential.principal) })
-    }
-
-    fn check_window(&self, claim: &Claim<'_>, date: &SignedDate, now: UnixTime) -> Result<(), SigV4Error> {
-        let secs = |window: Duration| i64::try_from(window.as_secs()).unwrap_or(i64::MAX);
-        let lifetime = match &claim.expires {
-            None => self.settings.skew,
-            Some(text) => {
-                let expires: u64 = text.parse().map_err(|_| SigV4Error::BadExpires)?;
-                if expires > EXPIRES_MAX {
-                    return Err(SigV4Error::BadExpires);
-                }
-                Duration::from_secs(expires)
-            }
-        };
-        let age = i64::try_from(now.secs()).unwrap_or(i64::MAX).saturating_sub(date.secs);
-        if age > secs(lifetime) {
-            Err(error::expired(date, now, lifetime))
-        } else if age < -secs(self.settings.skew) {
-            Err(error::not_yet_current(date, now, self.settings.skew))
-        } else {
-            Ok(())
+        let canonical = Unfinished::new(canonical, &self.pool);
+        if let Some(header) = notable.authorization
+            && let Some(known) = Known::learn(header, head, &signed, &date, place, &key)
+        {
+            self.memo.keep(keyring, known);
         }
+        Ok(Pending { canonical, payload, key, date, signature, principal: Arc::clone(&credential.principal) })
     }
 
     fn check_signed_headers(&self, head: &RequestHead<'_>, signed: &SignedHeaders<'_>) -> Result<(), SigV4Error> {
@@ -183,6 +214,29 @@ impl fmt::Debug for Verifier {
     }
 }
 
+/// Whether a date is current: within `skew`, or for a presigned query within the time that it `expires` in.
+fn check_window(date: &SignedDate, expires: Option<&str>, skew: Duration, now: UnixTime) -> Result<(), SigV4Error> {
+    let secs = |window: Duration| i64::try_from(window.as_secs()).unwrap_or(i64::MAX);
+    let lifetime = match expires {
+        None => skew,
+        Some(text) => {
+            let expires: u64 = text.parse().map_err(|_| SigV4Error::BadExpires)?;
+            if expires > EXPIRES_MAX {
+                return Err(SigV4Error::BadExpires);
+            }
+            Duration::from_secs(expires)
+        }
+    };
+    let age = i64::try_from(now.secs()).unwrap_or(i64::MAX).saturating_sub(date.secs);
+    if age > secs(lifetime) {
+        Err(error::expired(date, now, lifetime))
+    } else if age < -secs(skew) {
+        Err(error::not_yet_current(date, now, skew))
+    } else {
+        Ok(())
+    }
+}
+
 /// Whether the token that came, if any, is the one that belongs to the access key.
 fn check_token(credential: &Credential, token: Option<&[u8]>, now: UnixTime) -> Result<(), SigV4Error> {
     match (&credential.session_token, token) {
@@ -215,8 +269,8 @@ enum Payload {
 const UNSIGNED_PAYLOAD: &[u8] = b"UNSIGNED-PAYLOAD";
 
 impl Payload {
-    fn declared(head: &RequestHead<'_>, accept_unsigned: bool) -> Result<Self, SigV4Error> {
-        let Some(value) = head.first("x-amz-content-sha256").map(<[u8]>::trim_ascii) else {
+    fn declared(notable: &Notable<'_>, accept_unsigned: bool) -> Result<Self, SigV4Error> {
+        let Some(value) = notable.content_sha256.map(<[u8]>::trim_ascii) else {
             return Ok(Self::Undeclared);
         };
         if value == UNSIGNED_PAYLOAD && accept_unsigned {
@@ -232,10 +286,10 @@ impl Payload {
 /// A request whose head is in order and whose body is awaited.
 #[must_use = "nobody is authenticated until finish says so"]
 pub struct Pending {
-    /// Has taken in all of the canonical request but the payload hash.
-    canonical: digest::Context,
+    /// All of the canonical request but the payload hash.
+    canonical: Unfinished,
     payload: Payload,
-    key: Arc<SigningKey>,
+    key: Rc<SigningKey>,
     date: SignedDate,
     signature: [u8; 32],
     principal: Arc<Principal>,
@@ -246,14 +300,13 @@ impl Pending {
     ///
     /// # Errors
     /// If the signature is not the one we calculate.
-    pub fn finish(mut self, body_sha256: &[u8; 32]) -> Result<Arc<Principal>, SigV4Error> {
-        match self.payload {
+    pub fn finish(self, body_sha256: &[u8; 32]) -> Result<Arc<Principal>, SigV4Error> {
+        let hash = match self.payload {
             Payload::Hash(declared) if declared != *body_sha256 => return Err(SigV4Error::PayloadMismatch),
-            Payload::Hash(_) | Payload::Undeclared => self.canonical.update(&hex::emit(body_sha256)),
-            Payload::Unsigned => self.canonical.update(UNSIGNED_PAYLOAD),
-        }
-        let hash = super::to_array(self.canonical.finish().as_ref());
-        if self.key.verify(self.date.as_str(), &hash, &self.signature) {
+            Payload::Hash(_) | Payload::Undeclared => self.canonical.finish(&hex::emit(body_sha256)),
+            Payload::Unsigned => self.canonical.finish(UNSIGNED_PAYLOAD),
+        };
+        if self.key.verify(self.date.as_bytes(), &hash, &self.signature) {
             Ok(self.principal)
         } else {
             Err(SigV4Error::SignatureMismatch)

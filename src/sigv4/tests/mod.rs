@@ -3,6 +3,7 @@
 mod clients;
 mod errors;
 mod properties;
+mod repeated;
 mod vectors;
 
 use std::path::{Path, PathBuf};
@@ -33,7 +34,8 @@ fn signature_of(head: &RequestHead<'_>, names: &str, payload: &[u8]) -> String {
     let mut canonical = canonical::Scratch::default().canonical_request(head, &signed).to_vec();
     canonical.extend_from_slice(payload);
     let key = signing_key::SigningKey::derive("secret", "20150830", "us-east-2", "lambda");
-    String::from_utf8(hex::emit(&key.sign(SIGNED_AT, &sha256(&canonical))).to_vec()).unwrap()
+    String::from_utf8(hex::emit(&key.sign(SIGNED_AT.as_bytes().try_into().unwrap(), &sha256(&canonical))).to_vec())
+        .unwrap()
 }
 
 /// The Authorization header with that signature, of access key `AKIAEXAMPLE`.
