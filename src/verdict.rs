@@ -123,6 +123,10 @@ counted! {
         SignatureVerified = (Sigv4, "SIGNATURE_VERIFIED"),
         /// Requests all policies allowed.
         PolicyAllowed = (Policy, "POLICY_ALLOWED"),
+        /// Decisions over policies that were remembered.
+        PolicyDecisionKept = (Policy, "POLICY_DECISION_KEPT"),
+        /// Decisions over policies that were made, because nobody had asked before or the answer may change.
+        PolicyDecisionMade = (Policy, "POLICY_DECISION_MADE"),
         /// Invocations sent to the function host.
         InvocationSent = (Lambda, "INVOCATION_SENT"),
         /// Invocations answered by the function host.

@@ -38,6 +38,7 @@ fn an_invocation_crosses_the_whole_path_over_ipv4_and_ipv6() {
             ("TLS_HANDSHAKE", 1),
             ("SIGNATURE_VERIFIED", 1),
             ("POLICY_ALLOWED", 1),
+            ("POLICY_DECISION_MADE", 1),
             ("INVOCATION_SENT", 1),
             ("INVOCATION_ANSWERED", 1),
             ("RULE_WALK", 1),

@@ -175,15 +175,20 @@ fn a_changed_policy_decides_the_next_request_on_the_same_connection() {
     let mut world = World::quickstart();
     let client = world.connected(APP, 50_000);
     assert_eq!(world.call(client, invoke(b"1")).status, 200);
+    assert_eq!(world.call(client, invoke(b"1")).status, 200);
+    assert_eq!((world.count("POLICY_DECISION_MADE"), world.count("POLICY_DECISION_KEPT")), (1, 1));
     let deny = r#"{"Statement":[{"Effect":"Deny","Principal":"*","Action":"lambda:*","Resource":"*"}]}"#;
     world.update(2, |topology| {
         topology.endpoint.policy = Some(PolicyText { origin: "test".to_owned(), text: deny.to_owned() });
     });
     assert_eq!(world.call(client, invoke(b"2")).status, 403);
-    assert_eq!(world.count("ENDPOINT_POLICY_DENY"), 1);
+    assert_eq!(world.call(client, invoke(b"2")).status, 403);
+    assert_eq!(world.count("ENDPOINT_POLICY_DENY"), 2);
     world.update(3, |topology| topology.endpoint.policy = None);
     assert_eq!(world.call(client, invoke(b"3")).status, 200);
-    assert_eq!((world.count("TLS_HANDSHAKE"), world.far.invoked), (1, 2));
+    // What was decided under one snapshot is not remembered under the next.
+    assert_eq!((world.count("POLICY_DECISION_MADE"), world.count("POLICY_DECISION_KEPT")), (3, 2));
+    assert_eq!((world.count("TLS_HANDSHAKE"), world.far.invoked), (1, 3));
     world.wind_down();
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Snapshot;
 use crate::http::RequestHead;
 use crate::lambda::{Access, ApiError, Authority, ConnectionInfo};
-use crate::policy::{Caller, Context, Permit, Policies, Request, authorize};
+use crate::policy::{Caller, Context, DecisionCache, Permit, Policies, Request};
 use crate::sigv4::{self, Principal, PrincipalKind, SigV4Error, Verifier};
 use crate::time::Now;
 use crate::verdict::{Counters, Event};
@@ -16,13 +16,33 @@ use crate::verdict::{Counters, Event};
 pub(super) struct EndpointAuthority {
     verifier: RefCell<Verifier>,
     snapshot: Rc<RefCell<Arc<Snapshot>>>,
+    decisions: RefCell<Decisions>,
     counters: Arc<Counters>,
+}
+
+/// What was decided under one snapshot.
+struct Decisions {
+    /// Held, so that no other can come to lie where it lay.
+    snapshot: Arc<Snapshot>,
+    cache: DecisionCache,
+}
+
+impl Decisions {
+    /// The decisions under `snapshot`: none yet if it is a new one.
+    fn under(&mut self, snapshot: &Arc<Snapshot>) -> &mut DecisionCache {
+        if !Arc::ptr_eq(&self.snapshot, snapshot) {
+            self.snapshot = Arc::clone(snapshot);
+            self.cache.clear();
+        }
+        &mut self.cache
+    }
 }
 
 impl EndpointAuthority {
     pub(super) fn new(snapshot: Rc<RefCell<Arc<Snapshot>>>, counters: Arc<Counters>) -> Self {
         let verifier = Verifier::new(&snapshot.borrow().topology.region, "lambda");
-        Self { verifier: RefCell::new(verifier), snapshot, counters }
+        let decisions = Decisions { snapshot: Arc::clone(&snapshot.borrow()), cache: DecisionCache::default() };
+        Self { verifier: RefCell::new(verifier), snapshot, decisions: RefCell::new(decisions), counters }
     }
 }
 
@@ -96,7 +116,10 @@ impl Authority for EndpointAuthority {
             identity: snapshot.identity_policies(&caller.principal),
             resource: access.function.and_then(|function| snapshot.function_policies.get(function)?.as_ref()),
         };
-        match authorize(&policies, &request) {
+        let mut decisions = self.decisions.borrow_mut();
+        let (decision, was_kept) = decisions.under(&snapshot).authorize(access.function, &policies, &request);
+        self.counters.count(if was_kept { Event::PolicyDecisionKept } else { Event::PolicyDecisionMade });
+        match decision {
             Ok(permit) => {
                 self.counters.count(Event::PolicyAllowed);
                 Ok(permit)

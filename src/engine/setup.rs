@@ -1,11 +1,11 @@
 //! What an engine is made from: a snapshot of the configuration, which may be replaced, and what stays for its life.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use slab::Slab;
 
 use super::authority::EndpointAuthority;
@@ -46,7 +46,7 @@ pub struct Snapshot {
     pub(super) endpoint_policy: Policy,
     pub(super) function_policies: Vec<Option<Policy>>,
     pub(super) vpc_arn: String,
-    identity_policies: HashMap<String, Vec<Policy>>,
+    identity_policies: HashMap<String, Vec<Policy>, foldhash::quality::RandomState>,
 }
 
 /// A policy document that AWS would refuse.
@@ -95,7 +95,7 @@ impl Snapshot {
             Some(document) => parse(PolicyKind::Endpoint, document),
             None => Some(Policy::full_access()),
         };
-        let mut identity_policies = HashMap::new();
+        let mut identity_policies = HashMap::default();
         for identity in &topology.identities {
             let policies: Vec<_> =
                 identity.policies.iter().filter_map(|document| parse(PolicyKind::Identity, document)).collect();

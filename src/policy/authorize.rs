@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::PolicyKind;
 use super::compiled::{Decision, Policy};
-use super::context::Request;
+use super::context::{Dependencies, Request};
 use super::principal::Meant;
 use crate::verdict::Reason;
 
@@ -18,6 +18,15 @@ pub struct Policies<'a> {
     pub identity: &'a [Policy],
     /// The function's, if it has one.
     pub resource: Option<&'a Policy>,
+}
+
+impl Policies<'_> {
+    /// All that a decision may depend on besides caller, action and resource.
+    #[inline]
+    pub(super) fn dependencies(&self) -> Dependencies {
+        let others = self.identity.iter().chain(self.resource).map(Policy::dependencies);
+        others.fold(self.endpoint.dependencies(), Dependencies::and)
+    }
 }
 
 /// A statement that decided.
@@ -54,7 +63,7 @@ impl fmt::Display for Ground {
 
 /// Proof that every policy with a say allowed a request, and by which statements.
 ///
-/// Only [`authorize`] makes one, so whoever asks for a `Permit` cannot be reached around the policies.
+/// Only [`authorize`] makes one (a [`DecisionCache`](super::DecisionCache) hands out copies), so whoever asks for a `Permit` cannot be reached around the policies.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Permit {
     endpoint: Ground,

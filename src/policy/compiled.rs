@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::PolicyKind;
 use super::condition::Condition;
-use super::context::Request;
+use super::context::{Dependencies, Key, Request};
 use super::pattern::Pattern;
 use super::principal::{Meant, Named, Principals};
 
@@ -13,6 +13,7 @@ use super::principal::{Meant, Named, Principals};
 pub struct Policy {
     kind: PolicyKind,
     statements: Box<[Statement]>,
+    dependencies: Dependencies,
 }
 
 /// What a policy says to a request.
@@ -62,7 +63,13 @@ impl Policy {
     }
 
     pub(super) fn of(kind: PolicyKind, statements: Vec<Statement>) -> Self {
-        Self { kind, statements: statements.into() }
+        let dependencies = statements.iter().fold(Dependencies::NONE, |all, statement| {
+            let patterns = [&statement.actions, &statement.resources];
+            let in_patterns = patterns.into_iter().flat_map(|p| p.any_of.iter()).flat_map(Pattern::keys);
+            let in_conditions = statement.conditions.iter().flat_map(Condition::keys);
+            in_patterns.chain(in_conditions).map(Key::dependency).fold(all, Dependencies::and)
+        });
+        Self { kind, statements: statements.into(), dependencies }
     }
 
     /// What it is attached to.
@@ -73,6 +80,11 @@ impl Policy {
     /// How many statements it has.
     pub const fn statement_count(&self) -> usize {
         self.statements.len()
+    }
+
+    /// All that its decisions depend on besides caller, action and resource.
+    pub(super) const fn dependencies(&self) -> Dependencies {
+        self.dependencies
     }
 
     pub(super) fn sid(&self, statement: usize) -> Option<Arc<str>> {

@@ -76,6 +76,14 @@ pub(super) enum Test {
 }
 
 impl Condition {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        let patterns: &[Pattern] = match &self.test {
+            Test::Text { patterns, .. } => patterns,
+            _ => &[],
+        };
+        std::iter::once(&self.key).chain(patterns.iter().flat_map(Pattern::keys))
+    }
+
     /// Whether the condition holds.
     pub(super) fn holds(&self, request: &Request<'_>) -> bool {
         let values = request.lookup(&self.key);

@@ -264,4 +264,55 @@ impl Key {
     pub(super) fn is_system_identifier(&self) -> bool {
         SYSTEM_IDENTIFIERS.iter().any(|name| self.name().eq_ignore_ascii_case(name))
     }
+
+    /// What a decision that looks at this key depends on.
+    pub(super) const fn dependency(&self) -> Dependencies {
+        match self {
+            Self::ResourceAccount
+            | Self::PrincipalArn
+            | Self::PrincipalAccount
+            | Self::PrincipalType
+            | Self::PrincipalIsAwsService
+            | Self::ViaAwsService
+            | Self::UserId
+            | Self::Username => Dependencies::NONE,
+            Self::CurrentTime | Self::EpochTime | Self::UserAgent => Dependencies::FLEETING,
+            Self::Other(_) => Dependencies::EXTRA,
+            Self::VpcSourceIp => Dependencies::ADDRESS,
+            Self::SourceVpce
+            | Self::SourceVpc
+            | Self::SourceVpcArn
+            | Self::VpceAccount
+            | Self::SecureTransport
+            | Self::RequestedRegion => Dependencies::ENDPOINT,
+            Self::FunctionArn => Dependencies::FUNCTION,
+        }
+    }
+}
+
+/// What policies look at besides caller, action and resource: a set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Dependencies(u8);
+
+impl Dependencies {
+    /// Nothing.
+    pub(super) const NONE: Self = Self(0);
+    /// What hardly comes twice, or changes without a request: the time, the user agent.
+    pub(super) const FLEETING: Self = Self(1);
+    /// Keys of [`Context::extra`].
+    pub(super) const EXTRA: Self = Self(2);
+    /// The client's address.
+    pub(super) const ADDRESS: Self = Self(4);
+    /// The endpoint and the way to it.
+    pub(super) const ENDPOINT: Self = Self(8);
+    /// `lambda:FunctionArn`.
+    pub(super) const FUNCTION: Self = Self(16);
+
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(super) const fn has(self, one: Self) -> bool {
+        self.0 & one.0 != 0
+    }
 }

@@ -32,11 +32,15 @@
 //! - Endpoint policies forbid some wildcards (AWS PrivateLink Guide, `vpc-endpoints-access`): see
 //!   [`PolicyKind::Endpoint`].
 //!
+//! A [`DecisionCache`] remembers decisions: most requests ask what was asked before. It knows from the compiled documents
+//! what a decision depended on, and forgets nothing of that.
+//!
 //! What AWS's documentation leaves open is decided here and belongs in `docs/fidelity.md`: which policy type a denial
 //! names when several deny (see [`authorize()`]); that element and operator names are case sensitive; that duplicate JSON
 //! names are refused; that a non-ASCII letter has a case for `…IgnoreCase` operators only as itself.
 
 mod authorize;
+mod cache;
 mod characters;
 mod compiled;
 mod condition;
@@ -53,6 +57,7 @@ mod value;
 mod tests;
 
 pub use authorize::{Denial, Ground, Permit, Policies, authorize};
+pub use cache::{DECISIONS_MAX, DecisionCache};
 pub use compiled::Policy;
 pub use context::{Caller, Context, Request, Value, Values};
 pub use document::{FULL_ACCESS_DOCUMENT, ParseOptions};

@@ -75,6 +75,17 @@ impl Pattern {
         }
     }
 
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        let tokens: &[Token] = match self {
+            Self::Tokens { tokens, .. } => tokens,
+            Self::Any | Self::Exact(_) => &[],
+        };
+        tokens.iter().filter_map(|token| match token {
+            Token::Variable { key, .. } => Some(key),
+            _ => None,
+        })
+    }
+
     fn new(tokens: Vec<Token>) -> Self {
         match tokens.as_slice() {
             [] => Self::Exact("".into()),

@@ -3,6 +3,7 @@
 
 mod authorize_table;
 mod blog;
+mod cache;
 mod condition_table;
 mod element_table;
 mod fault_table;
