@@ -124,6 +124,26 @@ proptest! {
     }
 
     #[test]
+    fn a_long_string_is_judged_as_a_short_one_its_columns_moved(
+        lead in 0_usize..200,
+        tail in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..24),
+            r#"[a-zé\\"\\u0-9 \n\x01]{0,24}"#.prop_map(String::into_bytes),
+            Just(b"\\u00e9\xc3\xa9\\n\"".to_vec()),
+        ],
+    ) {
+        let verdict = |lead| check(&[b"\"", vec![b'a'; lead].as_slice(), &tail].concat());
+        // The text, the line and the column, the latter without `lead` on the line where it stands.
+        let place = |message: String, lead: usize| {
+            let (text, place) = message.rsplit_once("line: ").unwrap();
+            let (line, column) = place.strip_suffix(']').unwrap().split_once(", column: ").unwrap();
+            let column: usize = column.parse().unwrap();
+            (text.to_owned(), line.to_owned(), if line == "1" { column - lead } else { column })
+        };
+        prop_assert_eq!(verdict(lead).map_err(|m| place(m, lead)), verdict(0).map_err(|m| place(m, 0)));
+    }
+
+    #[test]
     fn any_bytes_are_judged_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         if check(&bytes).is_ok() {
             prop_assert!(std::str::from_utf8(&bytes).is_ok());
