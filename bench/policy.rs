@@ -5,7 +5,7 @@ mod allocations;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use vpce::policy::{Caller, Context, Policies, Policy, PolicyKind, Request, authorize};
+use vpce::policy::{Caller, Context, DecisionCache, Policies, Policy, PolicyKind, Request, authorize};
 
 const BLOG: &str = include_str!("../netns/policies/blog-mended.json");
 const VERSION_1: &str = "arn:aws:lambda:us-east-2:123456789012:function:my-function:1";
@@ -62,6 +62,11 @@ fn decide(c: &mut Criterion) {
         assert_eq!(authorize(&policies, &request).is_ok(), allowed, "{name}");
         group.bench_function(name, |b| b.iter(|| authorize(black_box(&policies), black_box(&request)).is_ok()));
         allocations::report(&format!("policy/authorize/{name}"), || (), |()| authorize(&policies, &request).is_ok());
+        let mut cache = DecisionCache::default();
+        let mut remembered = || cache.authorize(Some(0), black_box(&policies), black_box(&request)).0.is_ok();
+        assert_eq!((remembered(), remembered()), (allowed, allowed), "{name}");
+        group.bench_function(format!("{name}_cached"), |b| b.iter(&mut remembered));
+        allocations::report(&format!("policy/authorize/{name}_cached"), || (), |()| remembered());
     }
 }
 

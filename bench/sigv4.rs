@@ -34,6 +34,15 @@ fn request() -> (Parts, Keyring) {
     (parts, Keyring::new([credential]).expect("one key"))
 }
 
+/// The same request with its headers in two orders.
+fn in_other_orders(parts: &Parts) -> [Parts; 2] {
+    let mut turned = parts.clone();
+    let headers: Vec<_> = parts.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    turned.headers.clear();
+    turned.headers.extend(headers.into_iter().rev());
+    [parts.clone(), turned]
+}
+
 fn verify(verifier: &mut Verifier, parts: &Parts, keyring: &Keyring, body: &[u8; 32]) -> Arc<Principal> {
     let head = RequestHead::from_parts(black_box(parts));
     verifier.begin(&head, keyring, NOW).and_then(|pending| pending.finish(body)).expect("a good signature")
@@ -46,6 +55,15 @@ fn verification(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     let mut verifier = Verifier::new("us-east-2", "lambda");
     group.bench_function("cached_key", |b| b.iter(|| verify(&mut verifier, &parts, &keyring, &body)));
+    // A client whose claim was not seen before, or whose headers stand in another order each time.
+    let strangers = in_other_orders(&parts);
+    let mut turn = 0;
+    group.bench_function("cached_key_unknown_claim", |b| {
+        b.iter(|| {
+            turn = (turn + 1) % strangers.len();
+            verify(&mut verifier, &strangers[turn], &keyring, &body)
+        });
+    });
     let fresh = || Verifier::new("us-east-2", "lambda");
     group.bench_function("cold_key", |b| {
         b.iter_batched_ref(fresh, |verifier| verify(verifier, &parts, &keyring, &body), BatchSize::SmallInput);

@@ -138,7 +138,7 @@ impl Catalog {
             Some(qualifier) => {
                 let alias = function.aliases.iter().find(|(name, _)| name == qualifier);
                 let version = alias.map_or(qualifier, |(_, version)| version);
-                let exists = version == LATEST || function.versions.iter().any(|v| v.to_string() == version);
+                let exists = version == LATEST || number_of(version).is_some_and(|n| function.versions.contains(&n));
                 exists.then(|| version.to_owned())?
             }
         };
@@ -284,6 +284,11 @@ impl Catalog {
 
 fn parse_marker(marker: &str) -> Option<usize> {
     String::from_utf8(STANDARD.decode(marker).ok()?).ok()?.parse().ok()
+}
+
+/// The number of a published version, written as versions are: without sign and leading zeros.
+fn number_of(version: &str) -> Option<u32> {
+    version.parse().ok().filter(|_| !version.starts_with(['0', '+']))
 }
 
 #[cfg(test)]

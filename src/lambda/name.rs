@@ -140,7 +140,7 @@ impl NamedFunction {
         if parsed.is_none() {
             found.pattern(name, "functionName", NAME_PATTERN);
         }
-        if name.chars().count() > NAME_MAX {
+        if name.len() > NAME_MAX && name.chars().count() > NAME_MAX {
             found.too_long(name, "functionName", NAME_MAX);
         }
         found.extend(violations);
@@ -159,11 +159,11 @@ impl NamedFunction {
         let account = parsed.account.unwrap_or(&scope.account);
         let partition = parsed.partition.unwrap_or(&scope.partition);
         let qualifier = parsed.qualifier.or(qualifier);
-        let mut arn = format!("arn:{partition}:lambda:{}:{account}:function:{}", scope.region, parsed.name);
-        if let Some(qualifier) = qualifier {
-            arn.push(':');
-            arn.push_str(qualifier);
-        }
+        let parts = ["arn:", partition, ":lambda:", &scope.region, ":", account, ":function:", parsed.name];
+        let arn = match qualifier {
+            None => parts.concat(),
+            Some(qualifier) => [&parts[..], &[":", qualifier]].concat().concat(),
+        };
         Ok(Self {
             account: account.to_owned(),
             name: parsed.name.to_owned(),

@@ -101,7 +101,8 @@ pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, 
         max_items: None,
         function_version: None,
     };
-    for pair in query.unwrap_or_default().split('&') {
+    let query = query.unwrap_or_default();
+    for pair in query.split('&').filter(|_| !query.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let slot = match name {
             "Qualifier" => &mut route.qualifier,
@@ -115,26 +116,34 @@ pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, 
     Ok(route)
 }
 
-/// Matches a path against a template. `Some(Some(label))` is the first `{…}` of it.
+/// Matches a path against a template. `Some(Some(label))` is the first `{}` of it: a segment that is not empty.
 fn match_template<'p>(template: &str, path: &'p str) -> Option<Option<&'p str>> {
-    let mut label = None;
-    let mut segments = path.split('/');
-    for part in template.split('/') {
-        let segment = segments.next()?;
-        if part == "{}" {
-            if segment.is_empty() {
+    let (template, bytes) = (template.as_bytes(), path.as_bytes());
+    let (mut label, mut at, mut t) = (None, 0, 0);
+    while let Some(&c) = template.get(t) {
+        if c == b'{' {
+            let len = bytes[at..].iter().take_while(|&&c| c != b'/').count();
+            if len == 0 {
                 return None;
             }
-            label = label.or(Some(segment));
-        } else if part != segment {
+            label = label.or_else(|| path.get(at..at + len));
+            at += len;
+            t += "{}".len();
+        } else if bytes.get(at) == Some(&c) {
+            at += 1;
+            t += 1;
+        } else {
             return None;
         }
     }
-    segments.next().is_none().then_some(label)
+    (at == bytes.len()).then_some(label)
 }
 
 /// Bytes that are not UTF-8 become U+FFFD, which no pattern of the service model admits.
 fn decode_path(raw: &str) -> String {
+    if raw.bytes().all(|c| c != b'%') {
+        return raw.to_owned();
+    }
     percent_decode_str(raw).decode_utf8_lossy().into_owned()
 }
 

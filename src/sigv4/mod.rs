@@ -46,25 +46,49 @@ pub use signing_key::SIGNING_KEYS_MAX;
 pub use verifier::{Pending, Settings, Verifier};
 
 use aws_lc_rs::digest;
+use smallvec::SmallVec;
 
 /// The SHA-256 of a request's body, computed while the body arrives.
 #[derive(Clone)]
-pub struct BodyHash(digest::Context);
+pub struct BodyHash(Hashing);
+
+/// Small bodies are gathered and hashed in one piece, which saves the running hash's memory; larger ones as they come.
+#[derive(Clone)]
+enum Hashing {
+    Gathered(SmallVec<[u8; GATHERED_BYTES]>),
+    Running(digest::Context),
+}
+
+const GATHERED_BYTES: usize = 256;
 
 impl BodyHash {
     /// The hash of nothing yet.
     pub fn new() -> Self {
-        Self(digest::Context::new(&digest::SHA256))
+        Self(Hashing::Gathered(SmallVec::new()))
     }
 
     /// Adds the next bytes of the body.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        match &mut self.0 {
+            Hashing::Gathered(before) if before.len() + bytes.len() <= GATHERED_BYTES => {
+                before.extend_from_slice(bytes)
+            }
+            Hashing::Gathered(before) => {
+                let mut context = digest::Context::new(&digest::SHA256);
+                context.update(before);
+                context.update(bytes);
+                self.0 = Hashing::Running(context);
+            }
+            Hashing::Running(context) => context.update(bytes),
+        }
     }
 
     /// The hash of everything added.
     pub fn finish(self) -> [u8; 32] {
-        to_array(self.0.finish().as_ref())
+        match self.0 {
+            Hashing::Gathered(bytes) => sha256(&bytes),
+            Hashing::Running(context) => to_array(context.finish().as_ref()),
+        }
     }
 }
 

@@ -134,6 +134,15 @@ proptest! {
     }
 
     #[test]
+    fn a_body_hashes_alike_however_it_is_cut(
+        pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..5),
+    ) {
+        let mut hash = BodyHash::new();
+        pieces.iter().for_each(|piece| hash.update(piece));
+        prop_assert_eq!(hash.finish(), sha256(&pieces.concat()));
+    }
+
+    #[test]
     fn no_bytes_make_the_verifier_panic(
         method in "[A-Z]{0,4}",
         path in prop::collection::vec(any::<u8>(), 0..48),
