@@ -168,7 +168,8 @@ impl Memo {
             return None;
         }
         let (prefix, digits) = authorization.split_at_checked(authorization.len().checked_sub(DIGITS)?)?;
-        let known = self.slots.get(slot(prefix)?)?.as_deref()?;
+        let lengths = head.entries()?.iter().map(|(name, _)| name.len());
+        let known = self.slots.get(slot(prefix, lengths)?)?.as_deref()?;
         (*known.prefix == *prefix && known.is_shape_of(head)).then_some((known, digits))
     }
 
@@ -182,18 +183,21 @@ impl Memo {
         if self.slots.is_empty() {
             self.slots.resize_with(SLOTS, || None);
         }
-        if let Some(slot) = slot(&known.prefix).and_then(|slot| self.slots.get_mut(slot)) {
+        let starts = std::iter::once(0).chain(known.ends.iter().copied());
+        let lengths = known.ends.iter().zip(starts).map(|(end, start)| usize::from(end - start));
+        if let Some(slot) = slot(&known.prefix, lengths).and_then(|slot| self.slots.get_mut(slot)) {
             *slot = Some(Box::new(known));
         }
     }
 }
 
-/// Where a header's first part is kept: by its length and the letters of its access key id. `None` if it is too short to
-/// have one.
+/// Where a header's first part is kept: by its length, the letters of its access key id and the lengths of the head's
+/// names, so that a client that sends sometimes this and sometimes that has a slot for each. `None` if it is too short.
 #[inline]
-fn slot(prefix: &[u8]) -> Option<usize> {
+fn slot(prefix: &[u8], lengths: impl Iterator<Item = usize>) -> Option<usize> {
     // AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/…
     let word = |at: usize| Some(u64::from_le_bytes(prefix.get(at..at + 8)?.try_into().ok()?));
-    let mixed = (word(40)? ^ word(32)?.rotate_left(29) ^ prefix.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let shape = lengths.fold(prefix.len() as u64, |shape, len| shape.rotate_left(5) ^ len as u64);
+    let mixed = (word(40)? ^ word(32)?.rotate_left(29) ^ shape).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     Some((mixed >> 56) as usize % SLOTS)
 }

@@ -85,6 +85,12 @@ impl Verifier {
         self.keys.len()
     }
 
+    /// Whether a claim like this head's was found in order before.
+    #[cfg(test)]
+    pub(super) fn knows(&self, head: &RequestHead<'_>, keyring: &Keyring) -> bool {
+        head.notable().authorization.is_some_and(|header| self.memo.find(header, head, keyring).is_some())
+    }
+
     /// First phase, when the head has arrived: everything that can be known without the body.
     ///
     /// # Errors

@@ -55,6 +55,21 @@ fn acquainted(headers: &Headers, names: &str) -> Verifier {
 }
 
 #[test]
+fn what_was_learned_is_found_again_beside_another_order_of_the_same_headers() {
+    let headers = vec![host(), ("ab", b"1".to_vec()), date()];
+    let turned: Headers = headers.iter().rev().cloned().collect();
+    let authorization = signed(&headers, "ab;host;x-amz-date");
+    let mut verifier = acquainted(&headers, "ab;host;x-amz-date");
+    assert!(assert_alike(&mut verifier, &turned, &authorization).is_ok());
+    KEYRING.with(|keyring| {
+        for (headers, is_known) in [(&headers, true), (&turned, true), (&headers[..2].to_vec(), false)] {
+            let head = head_of(headers, Some(&authorization));
+            assert_eq!(verifier.knows(&head, keyring), is_known, "{headers:?}");
+        }
+    });
+}
+
+#[test]
 fn a_value_that_was_empty_before_counts() {
     let mut headers = vec![host(), ("a", vec![]), date()];
     let mut verifier = acquainted(&headers, "a;host;x-amz-date");
