@@ -14,7 +14,7 @@ use crate::edge::readiness::Readiness;
 use crate::edge::{Fault, OrFault};
 use crate::lab::source::Source;
 use crate::lab::{changes, secrets, source};
-use crate::observe::access_log;
+use crate::observe::access_log::AccessLogFile;
 use crate::observe::capture::Capture;
 use crate::tls::ServerSetup;
 
@@ -37,14 +37,18 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let readiness = Readiness::take()?;
     let termination = Termination::watch()?;
-    let started = plan(arguments).and_then(|plan| endpoint::start(plan).map_err(Failure::from));
-    let capture = match started {
-        Ok(capture) => capture,
+    let started = plan(arguments).and_then(|plan| {
+        let access_log = plan.access_log.clone();
+        Ok((endpoint::start(plan).map_err(Failure::from)?, access_log))
+    });
+    let (capture, access_log) = match started {
+        Ok(started) => started,
         Err(failure) => return Err(failure.tell(readiness)),
     };
     readiness.notify().map_err(|error| Fault::new(format!("the lab has gone: {error}")))?;
     termination.wait()?;
     drop(capture);
+    access_log.flush().or_fault(|| "the access log's last lines cannot be written")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -61,7 +65,7 @@ fn plan(arguments: &Arguments) -> Result<EndpointPlan, Failure> {
     let key_log = capture.as_ref().map(Capture::key_log);
     let tls = ServerSetup::new(&ca, &topology.region, now, key_log).or_fault(|| "TLS cannot be set up")?;
     let log = directories.access_log();
-    let access_log = access_log::start(&log)
+    let access_log = AccessLogFile::start(&log)
         .or_fault(|| "cannot open the access log")
         .map_err(|fault| fault.at(log.display().to_string()).remedy("move away what is there"))?;
     Ok(EndpointPlan {

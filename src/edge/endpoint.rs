@@ -25,7 +25,7 @@ use super::{Fault, OrFault, control};
 use crate::config::{PathProfile, Topology};
 use crate::engine::{Engine, EngineSetup, Port, Snapshot};
 use crate::eni::EniHealth;
-use crate::observe::access_log::AccessSender;
+use crate::observe::access_log::{AccessLines, AccessLogFile};
 use crate::observe::capture::{Capture, CaptureHandle};
 use crate::observe::flow_log::FlowLogWriter;
 use crate::observe::status;
@@ -73,7 +73,7 @@ pub struct EndpointPlan {
     /// Where flow-log records go.
     pub flow_log: PathBuf,
     /// Where access records go.
-    pub access_log: AccessSender,
+    pub access_log: AccessLogFile,
     /// Where packets are captured; its key log is `tls`'s.
     pub capture: Option<Capture>,
     /// Reads a topology again, for `reload`.
@@ -169,7 +169,7 @@ fn start_workers(
             sa: pair,
             path: plan.path.clone(),
             link: Arc::clone(&link),
-            log: plan.access_log.clone(),
+            log: plan.access_log.worker(),
             seed,
             offload,
         };
@@ -187,7 +187,7 @@ struct Setup {
     sa: crate::tunnel::keys::SaPair,
     path: PathProfile,
     link: Arc<Link>,
-    log: AccessSender,
+    log: AccessLines,
     seed: [u8; 32],
     offload: bool,
 }

@@ -87,6 +87,18 @@ pub enum EventOutcome {
     Hopeless,
 }
 
+impl EventOutcome {
+    /// As access lines say it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Success => "Success",
+            Self::FunctionError => "FunctionError",
+            Self::NotRun => "NotRun",
+            Self::Hopeless => "Hopeless",
+        }
+    }
+}
+
 /// What becomes of an invocation after a try.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Disposition {

@@ -1,98 +1,288 @@
 //! Access lines: one JSON object per API request and per try of a queued Event invocation.
 //!
 //! Keys are fixed; what is not known is `null`. Durations are in microseconds, bytes are of bodies.
+//!
+//! A worker writes its lines into a buffer of its own; a thread collects all of them every [`EVERY`]. Handing each record to that
+//! thread would wake it for each, which costs a worker more than writing the line does.
 
+use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
 
 use crate::lambda::{AccessLog, AccessRecord};
 
-/// Records that may wait for the writer.
-const QUEUE: usize = 16_384;
+/// How often lines are collected: the log is never further behind.
+const EVERY: Duration = Duration::from_millis(50);
+/// Bytes of lines that one worker may have waiting.
+const WAITING_MAX: usize = 8 << 20;
+/// A buffer that grew over this is given back.
+const KEPT_MAX: usize = 1 << 20;
 
-/// A worker's end: never waits, counts what it had to leave out.
+/// The log of an endpoint: a file, and the workers' lines on their way to it.
 #[derive(Clone, Debug)]
-pub struct AccessSender {
-    records: Sender<AccessRecord>,
-    lost: Arc<AtomicU64>,
+pub struct AccessLogFile(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// And a buffer that changes places with a worker's.
+    file: Mutex<(File, Vec<u8>)>,
+    workers: Mutex<Vec<Arc<Mutex<Vec<u8>>>>>,
+    lost: AtomicU64,
 }
 
-impl AccessLog for AccessSender {
-    fn record(&self, record: AccessRecord) {
-        if self.records.try_send(record).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl AccessSender {
-    /// Records left out because the writer was behind.
-    pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
-    }
-}
-
-/// Starts the writer of `path` on a thread of its own; it ends with the last sender.
-///
-/// # Errors
-/// When the file or the thread cannot be made.
-pub fn start(path: &Path) -> io::Result<AccessSender> {
-    let file = File::options().create(true).append(true).open(path)?;
-    let (tx, rx) = bounded(QUEUE);
-    std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write_all(file, &rx))?;
-    Ok(AccessSender { records: tx, lost: Arc::default() })
-}
-
-fn write_all(file: File, records: &Receiver<AccessRecord>) {
-    let mut out = BufWriter::new(file);
-    while let Ok(record) = records.recv() {
-        let mut next = Some(record);
-        while let Some(record) = next {
-            if let Err(error) = writeln!(out, "{}", line(&record)) {
-                tracing::error!(%error, "the access log cannot be written");
-                return;
+impl AccessLogFile {
+    /// Opens the file of `path`, to be continued, and starts the thread that writes it. It ends with the last of the log.
+    ///
+    /// # Errors
+    /// When the file or the thread cannot be made.
+    pub fn start(path: &Path) -> io::Result<Self> {
+        let file = File::options().create(true).append(true).open(path)?;
+        let log = Self(Arc::new(Shared {
+            file: Mutex::new((file, Vec::new())),
+            workers: Mutex::default(),
+            lost: AtomicU64::new(0),
+        }));
+        let shared = Arc::downgrade(&log.0);
+        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            loop {
+                std::thread::sleep(EVERY);
+                let Some(shared) = shared.upgrade() else { return };
+                if let Err(error) = shared.collect() {
+                    tracing::error!(%error, "the access log cannot be written");
+                    return;
+                }
             }
-            next = records.try_recv().ok();
+        })?;
+        Ok(log)
+    }
+
+    /// One worker's end of it.
+    pub fn worker(&self) -> AccessLines {
+        let lines = Arc::<Mutex<Vec<u8>>>::default();
+        lock(&self.0.workers).push(Arc::clone(&lines));
+        AccessLines { lines, log: self.clone(), date: RefCell::default() }
+    }
+
+    /// Writes what the workers have.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn flush(&self) -> io::Result<()> {
+        self.0.collect()
+    }
+
+    /// Records left out because the file could not keep up.
+    pub fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn collect(&self) -> io::Result<()> {
+        let (file, taken) = &mut *lock(&self.file);
+        for lines in &*lock(&self.workers) {
+            // A worker goes on while its lines are written.
+            std::mem::swap(taken, &mut *lock(lines));
+            let written = if taken.is_empty() { Ok(()) } else { file.write_all(taken) };
+            taken.clear();
+            taken.shrink_to(KEPT_MAX);
+            written?;
         }
-        // A pause: what was written may be read.
-        if let Err(error) = out.flush() {
-            tracing::error!(%error, "the access log cannot be written");
+        Ok(())
+    }
+}
+
+/// A thread that panicked leaves whole lines behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A worker's end: never waits for the file, counts what it had to leave out.
+#[derive(Debug)]
+pub struct AccessLines {
+    lines: Arc<Mutex<Vec<u8>>>,
+    log: AccessLogFile,
+    /// A second and how it is written: most lines share it with the one before.
+    date: RefCell<(u64, String)>,
+}
+
+impl AccessLog for AccessLines {
+    fn record(&self, record: AccessRecord) {
+        let mut date = self.date.borrow_mut();
+        if date.0 != record.at.secs() || date.1.is_empty() {
+            *date = (record.at.secs(), record.at.to_iso8601());
+        }
+        let mut lines = lock(&self.lines);
+        if lines.len() >= WAITING_MAX {
+            self.log.0.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        write_line(&mut lines, &record, &date.1);
+    }
+}
+
+fn write_line(lines: &mut Vec<u8>, record: &AccessRecord, date: &str) {
+    let whole = lines.len();
+    match serde_json::to_writer(&mut *lines, &Line::of(record, date)) {
+        Ok(()) => lines.push(b'\n'),
+        // A Vec takes everything, and a line has string keys alone: this cannot be, and half a line is none.
+        Err(_) => lines.truncate(whole),
     }
 }
 
 /// The line of one record.
-pub fn line(record: &AccessRecord) -> Value {
-    let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    json!({
-        "time": record.at.to_iso8601(),
-        "request_id": record.request_id.to_string(),
-        "client": record.client.map(|client| client.to_string()),
-        "principal": record.principal,
-        "operation": record.operation,
-        "function": record.function_arn,
-        "version": record.version,
-        "invocation_type": record.invocation_type.map(|kind| kind.name()),
-        "verdict": if record.reason.is_none() { "allow" } else { "deny" },
-        "reason": record.reason.map(|reason| reason.code()),
-        "status": record.status,
-        "error": record.error_code,
-        "function_error": record.is_function_error,
-        "event_outcome": record.event_outcome.map(|outcome| format!("{outcome:?}")),
-        "bytes_rx": record.bytes_rx,
-        "bytes_tx": record.bytes_tx,
-        "duration_us": micros(record.duration),
-        "stage_us": {
-            "body": micros(record.stages.body),
-            "authorize": micros(record.stages.authorize),
-            "host": micros(record.stages.host),
-        },
-    })
+pub fn line(record: &AccessRecord) -> String {
+    let mut lines = Vec::new();
+    write_line(&mut lines, record, &record.at.to_iso8601());
+    String::from_utf8(lines).unwrap_or_default()
+}
+
+/// A line's keys, in their order.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: &'a str,
+    #[serde(serialize_with = "display")]
+    request_id: &'a uuid::Uuid,
+    #[serde(serialize_with = "display_some")]
+    client: Option<std::net::SocketAddr>,
+    principal: Option<&'a str>,
+    operation: Option<&'static str>,
+    function: Option<&'a str>,
+    version: Option<&'a str>,
+    invocation_type: Option<&'static str>,
+    verdict: &'static str,
+    reason: Option<&'static str>,
+    status: u16,
+    error: Option<&'static str>,
+    function_error: bool,
+    event_outcome: Option<&'static str>,
+    bytes_rx: u64,
+    bytes_tx: u64,
+    duration_us: u64,
+    stage_us: Stages,
+}
+
+#[derive(Serialize)]
+struct Stages {
+    body: u64,
+    authorize: u64,
+    host: u64,
+}
+
+impl<'a> Line<'a> {
+    fn of(record: &'a AccessRecord, time: &'a str) -> Self {
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            time,
+            request_id: &record.request_id,
+            client: record.client,
+            principal: record.principal.as_deref(),
+            operation: record.operation,
+            function: record.function_arn.as_deref(),
+            version: record.version.as_deref(),
+            invocation_type: record.invocation_type.map(|kind| kind.name()),
+            verdict: if record.reason.is_none() { "allow" } else { "deny" },
+            reason: record.reason.map(|reason| reason.code()),
+            status: record.status,
+            error: record.error_code,
+            function_error: record.is_function_error,
+            event_outcome: record.event_outcome.map(|outcome| outcome.name()),
+            bytes_rx: record.bytes_rx,
+            bytes_tx: record.bytes_tx,
+            duration_us: micros(record.duration),
+            stage_us: Stages {
+                body: micros(record.stages.body),
+                authorize: micros(record.stages.authorize),
+                host: micros(record.stages.host),
+            },
+        }
+    }
+}
+
+fn display<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn display_some<S: Serializer>(value: &Option<std::net::SocketAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::lambda::InvocationType;
+    use crate::time::UnixTime;
+    use crate::verdict::Reason;
+
+    fn record() -> AccessRecord {
+        let at = UnixTime::from_secs(1_795_435_200);
+        let mut record = AccessRecord::new(at, Uuid::from_u128(7), Some("10.0.1.10:40000".parse().unwrap()));
+        record.principal = Some("arn:aws:iam::123456789012:user/\"quoted\"".into());
+        record.operation = Some("Invoke");
+        record.invocation_type = Some(InvocationType::DryRun);
+        record.reason = Some(Reason::SignatureMismatch);
+        record.duration = Duration::from_micros(1_500);
+        record
+    }
+
+    #[test]
+    fn a_line_has_every_key_and_null_for_what_is_not_known() {
+        let found: Value = serde_json::from_str(&line(&record())).unwrap();
+        let expected = json!({
+            "time": "2026-11-23T12:00:00Z", "request_id": "00000000-0000-0000-0000-000000000007",
+            "client": "10.0.1.10:40000", "principal": "arn:aws:iam::123456789012:user/\"quoted\"",
+            "operation": "Invoke", "function": null, "version": null, "invocation_type": "DryRun", "verdict": "deny",
+            "reason": Reason::SignatureMismatch.code(), "status": 0, "error": null, "function_error": false,
+            "event_outcome": null, "bytes_rx": 0, "bytes_tx": 0, "duration_us": 1500,
+            "stage_us": { "body": 0, "authorize": 0, "host": 0 },
+        });
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_lines_of_all_workers_come_to_the_file_in_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.jsonl");
+        let log = AccessLogFile::start(&path).unwrap();
+        let workers = [log.worker(), log.worker()];
+        for n in 0..100_u16 {
+            for worker in &workers {
+                worker.record(AccessRecord { status: n, ..record() });
+            }
+        }
+        log.flush().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let statuses: Vec<_> =
+            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["status"].as_u64().unwrap()).collect();
+        assert_eq!((statuses.len(), log.lost()), (200, 0));
+        for n in 0..100 {
+            assert_eq!(statuses.iter().filter(|status| **status == n).count(), 2, "{n}");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_is_too_fast_for_the_file_counts_what_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = AccessLogFile::start(&folder.path().join("access.jsonl")).unwrap();
+        let worker = log.worker();
+        // Nobody collects while the file is held.
+        let held = lock(&log.0.file);
+        let len = line(&record()).len();
+        let fit = WAITING_MAX.div_ceil(len);
+        (0..fit + 3).for_each(|_| worker.record(record()));
+        drop(held);
+        assert_eq!(log.lost(), 3);
+    }
 }
