@@ -88,5 +88,5 @@ impl AccessRecord {
 /// Where records go. Called once per request, on the worker's thread; must not wait.
 pub trait AccessLog {
     /// Takes one record.
-    fn record(&self, record: AccessRecord);
+    fn record(&self, record: &AccessRecord);
 }

@@ -253,6 +253,6 @@ pub(crate) struct Finish {
 impl Drop for Finish {
     fn drop(&mut self) {
         self.record.duration = self.clock.now().mono.since(self.started);
-        self.log.record(self.record.clone());
+        self.log.record(&self.record);
     }
 }

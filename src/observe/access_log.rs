@@ -113,7 +113,7 @@ pub struct AccessLines {
 }
 
 impl AccessLog for AccessLines {
-    fn record(&self, record: AccessRecord) {
+    fn record(&self, record: &AccessRecord) {
         let mut date = self.date.borrow_mut();
         if date.0 != record.at.secs() || date.1.is_empty() {
             *date = (record.at.secs(), record.at.to_iso8601());
@@ -123,7 +123,7 @@ impl AccessLog for AccessLines {
             self.log.0.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        write_line(&mut lines, &record, &date.1);
+        write_line(&mut lines, record, &date.1);
     }
 }
 
@@ -259,7 +259,7 @@ mod tests {
         let workers = [log.worker(), log.worker()];
         for n in 0..100_u16 {
             for worker in &workers {
-                worker.record(AccessRecord { status: n, ..record() });
+                worker.record(&AccessRecord { status: n, ..record() });
             }
         }
         log.flush().unwrap();
@@ -281,7 +281,7 @@ mod tests {
         let held = lock(&log.0.file);
         let len = line(&record()).len();
         let fit = WAITING_MAX.div_ceil(len);
-        (0..fit + 3).for_each(|_| worker.record(record()));
+        (0..fit + 3).for_each(|_| worker.record(&record()));
         drop(held);
         assert_eq!(log.lost(), 3);
     }

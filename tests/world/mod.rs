@@ -73,8 +73,8 @@ pub struct World {
 struct Records(Rc<RefCell<Vec<AccessRecord>>>);
 
 impl AccessLog for Records {
-    fn record(&self, record: AccessRecord) {
-        self.0.borrow_mut().push(record);
+    fn record(&self, record: &AccessRecord) {
+        self.0.borrow_mut().push(record.clone());
     }
 }
 

@@ -124,8 +124,8 @@ impl Authority for Desk {
 struct Log(RefCell<Vec<AccessRecord>>);
 
 impl AccessLog for Log {
-    fn record(&self, record: AccessRecord) {
-        self.0.borrow_mut().push(record);
+    fn record(&self, record: &AccessRecord) {
+        self.0.borrow_mut().push(record.clone());
     }
 }
 
