@@ -28,6 +28,8 @@ pub mod onprem;
 #[cfg(feature = "io")]
 pub mod observe;
 #[cfg(feature = "io")]
+pub mod load;
+#[cfg(feature = "io")]
 pub mod lab;
 #[cfg(feature = "io")]
 pub mod cli;

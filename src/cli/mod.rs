@@ -12,6 +12,7 @@ mod endpoint;
 mod fault;
 mod faults;
 mod lab;
+mod load;
 mod onprem;
 mod output;
 mod probe;
@@ -62,6 +63,7 @@ enum Command {
     Onprem(onprem::Arguments),
     Check(check::Arguments),
     Doctor(doctor::Arguments),
+    Load(Box<load::Arguments>),
     #[command(hide = true)]
     Probe(probe::Arguments),
 }
@@ -85,6 +87,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Onprem(arguments) => onprem::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, output),
         Command::Doctor(arguments) => doctor::run(&arguments, output),
+        Command::Load(arguments) => load::run(&arguments, output),
         Command::Probe(arguments) => probe::run(&arguments),
     };
     match result {

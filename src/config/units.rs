@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 /// A time with its unit: `350s`, `1.5 ms`, `200us`, `2m`, `1h`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence that begins with the key.
+pub fn duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, u64); 6] = [
         ("ns", 1),
         ("us", 1_000),

@@ -26,7 +26,7 @@ const UNSIGNED: [&str; 9] = [
     "x-amzn-trace-id",
 ];
 
-const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
+pub(super) const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 /// Signs requests to one service in one region, keeping the day's key and its buffers.
@@ -53,14 +53,7 @@ impl Signer {
         let date = SignedDate::from_time(now);
         parts.headers.remove(AUTHORIZATION);
         parts.headers.insert(X_AMZ_DATE, HeaderValue::from_str(date.as_str()).map_err(|_| SignError::Token)?);
-        match &self.credential.session_token {
-            Some(token) => {
-                let mut value = HeaderValue::from_str(token.expose()).map_err(|_| SignError::Token)?;
-                value.set_sensitive(true);
-                parts.headers.insert(X_AMZ_SECURITY_TOKEN, value);
-            }
-            None => drop(parts.headers.remove(X_AMZ_SECURITY_TOKEN)),
-        }
+        set_token(parts, &self.credential)?;
 
         let head = RequestHead::from_parts(parts);
         if !head.has_host() {
@@ -99,8 +92,21 @@ impl std::fmt::Debug for Signer {
     }
 }
 
+/// Sets or removes `X-Amz-Security-Token`, as the credential wants it.
+pub(super) fn set_token(parts: &mut request::Parts, credential: &Credential) -> Result<(), SignError> {
+    match &credential.session_token {
+        Some(token) => {
+            let mut value = HeaderValue::from_str(token.expose()).map_err(|_| SignError::Token)?;
+            value.set_sensitive(true);
+            parts.headers.insert(X_AMZ_SECURITY_TOKEN, value);
+        }
+        None => drop(parts.headers.remove(X_AMZ_SECURITY_TOKEN)),
+    }
+    Ok(())
+}
+
 /// The names to sign, sorted, `host` among them even where only the authority stands for it.
-fn signed_headers(headers: &HeaderMap) -> SignedHeaders<'_> {
+pub(super) fn signed_headers(headers: &HeaderMap) -> SignedHeaders<'_> {
     let mut names: SmallVec<[&str; 16]> =
         headers.keys().map(HeaderName::as_str).filter(|name| !UNSIGNED.contains(name)).collect();
     if !headers.contains_key(HOST) {

@@ -1,0 +1,166 @@
+//! What a run found, as data.
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::{CoreUse, CpuTime, ProcessUse};
+use super::window::{Latencies, latencies};
+
+/// From this share of its processor on, a program is what limits a run.
+pub const SATURATED: f64 = 0.95;
+
+/// A run of the load generator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Where requests went: `10.0.1.100:443`.
+    pub target: String,
+    /// `keep-alive`, `connect` or `resume`.
+    pub mode: String,
+    /// What is sent and comes back: `echo of 128 bytes`.
+    pub exchange: String,
+    /// Connections that work.
+    pub connections: usize,
+    /// Version, cipher suite and group of the first connection.
+    pub tls: String,
+    /// Whether requests had a timetable.
+    pub open_loop: bool,
+    /// Requests per second that were asked for, in an open loop.
+    pub wanted_per_second: Option<f64>,
+    /// The measured window.
+    #[serde(flatten)]
+    pub window: Measured,
+    /// With idle connections: the same before they were opened, and what they cost.
+    pub idle: Option<Idle>,
+}
+
+/// What was measured in a window.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Measured {
+    /// Its length, seconds.
+    pub seconds: f64,
+    /// Right answers. A wrong one fails the run.
+    pub answers: u64,
+    /// The same per second.
+    pub per_second: f64,
+    /// Requests that were due and had no answer when the run ended; 0 in a closed loop.
+    pub unanswered: u64,
+    /// Bytes of the requests' bodies.
+    pub bytes_sent: u64,
+    /// Bytes of the answers' bodies.
+    pub bytes_received: u64,
+    /// Full handshakes.
+    pub handshakes: u64,
+    /// Resumed handshakes.
+    pub resumptions: u64,
+    /// Connections that the server closed between requests, opened again.
+    pub reconnects: u64,
+    /// Latencies.
+    pub latency: Latency,
+    /// The load generator's own processor time.
+    pub load_generator: CpuTime,
+    /// The same as a share of the window.
+    pub load_generator_share: f64,
+    /// The watched processes.
+    pub processes: Vec<ProcessUse>,
+    /// All processors.
+    pub cores: Vec<CoreUse>,
+}
+
+/// Connections that were held open.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Idle {
+    /// How many.
+    pub connections: usize,
+    /// The window before they were opened.
+    pub before: Box<Measured>,
+    /// Resident memory that each added, bytes, for each watched process.
+    pub rss_per_connection: Vec<(String, f64)>,
+}
+
+/// A distribution of latencies, microseconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Latency {
+    /// What was measured.
+    pub kind: String,
+    /// Mean.
+    pub mean_us: f64,
+    /// Half of all were faster.
+    pub p50_us: f64,
+    /// 90 %.
+    pub p90_us: f64,
+    /// 99 %.
+    pub p99_us: f64,
+    /// 99.9 %.
+    pub p999_us: f64,
+    /// The slowest.
+    pub max_us: f64,
+    /// Every value that occurred, nanoseconds, and how often: what distributions of several runs are added up from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recorded: Vec<(u64, u64)>,
+}
+
+/// What latencies mean in a closed loop.
+const SERVICE: &str = "service time, closed loop: from sending a request to its answer's last byte, not corrected for \
+                       requests that a slow answer kept from being sent";
+/// What latencies mean in an open loop.
+const RESPONSE: &str = "response time, open loop: from when a request was due to its answer's last byte";
+
+impl Latency {
+    /// What a histogram says.
+    pub fn of(histogram: &Latencies, open_loop: bool) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        Self {
+            kind: if open_loop { RESPONSE } else { SERVICE }.to_owned(),
+            mean_us: histogram.mean() / 1e3,
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            max_us: at(1.0),
+            recorded: histogram.iter_recorded().map(|v| (v.value_iterated_to(), v.count_at_value())).collect(),
+        }
+    }
+
+    /// The distribution again.
+    pub fn histogram(&self) -> Latencies {
+        let mut histogram = latencies();
+        for (value, count) in &self.recorded {
+            histogram.saturating_record_n(*value, *count);
+        }
+        histogram
+    }
+}
+
+impl Measured {
+    /// What kept the run from being faster, as far as processor time tells: a process that used a whole processor, else a
+    /// processor that was busy all the time. `None` if there was time left everywhere.
+    pub fn limit(&self) -> Option<String> {
+        let own = (self.load_generator_share >= SATURATED).then(|| "load generator".to_owned());
+        let busy = |process: &&ProcessUse| process.cpu.total_s() / self.seconds >= SATURATED;
+        let process = || Some(self.processes.iter().find(busy)?.name.clone());
+        let core = || Some(format!("processor {}", self.cores.iter().find(|core| core.busy >= SATURATED)?.cpu));
+        own.or_else(process).or_else(core)
+    }
+
+    /// The watched process of this name.
+    pub fn process(&self, name: &str) -> Option<&ProcessUse> {
+        self.processes.iter().find(|process| process.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distribution_survives_its_way_through_json() {
+        let mut histogram = latencies();
+        for value in [10_u64, 20_000, 20_000, 3_000_000_000] {
+            histogram.saturating_record(value);
+        }
+        let latency = Latency::of(&histogram, false);
+        let text = serde_json::to_string(&latency).expect("serialises");
+        let again: Latency = serde_json::from_str(&text).expect("parses");
+        assert_eq!(again.histogram(), histogram);
+        assert!((latency.p50_us - 20.0).abs() < 0.1 && latency.max_us > 2.9e6, "{latency:?}");
+    }
+}
