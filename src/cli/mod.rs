@@ -15,6 +15,7 @@ mod lab;
 mod load;
 mod onprem;
 mod output;
+mod peer;
 mod probe;
 
 use std::ffi::OsString;
@@ -65,6 +66,8 @@ enum Command {
     Doctor(doctor::Arguments),
     Load(Box<load::Arguments>),
     #[command(hide = true)]
+    Peer(peer::Arguments),
+    #[command(hide = true)]
     Probe(probe::Arguments),
 }
 
@@ -88,6 +91,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::run(&arguments, output),
         Command::Doctor(arguments) => doctor::run(&arguments, output),
         Command::Load(arguments) => load::run(&arguments, output),
+        Command::Peer(arguments) => peer::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments),
     };
     match result {

@@ -14,12 +14,13 @@ pub struct Builtin {
     pub text: &'static str,
 }
 
-const BUILTINS: [Builtin; 2] = [
+const BUILTINS: [Builtin; 3] = [
     Builtin { name: "quickstart", text: include_str!("../../netns/quickstart.toml") },
     Builtin { name: "blog", text: include_str!("../../netns/blog.toml") },
+    Builtin { name: "bench", text: include_str!("../../netns/bench.toml") },
 ];
 
-/// Their names, for messages.
+/// Names for messages: those that people learn from. The last is `vpce bench`'s.
 pub const BUILTIN_NAMES: [&str; 2] = [BUILTINS[0].name, BUILTINS[1].name];
 
 /// The files that they mention.
@@ -30,7 +31,7 @@ const FILES: [(&str, &str); 4] = [
     ("policies/blog-mended.json", include_str!("../../netns/policies/blog-mended.json")),
 ];
 
-/// The built-in topology of this name: `quickstart` or `blog`.
+/// The built-in topology of this name: `quickstart`, `blog` or `bench`.
 pub fn builtin(name: &str) -> Option<Builtin> {
     BUILTINS.into_iter().find(|builtin| builtin.name == name)
 }

@@ -140,7 +140,9 @@ pub(super) fn functions(sections: &[Section<'_>], files: &Files<'_>) -> Vec<Func
 fn code(section: &Section<'_>, files: &Files<'_>) -> (Code, String) {
     let builtin = section.parsed("builtin", |text| match text {
         "echo" => Ok(Code::Echo),
-        _ => Err(format!("is \"{text}\"; the only built-in function is \"echo\"")),
+        "sink" => Ok(Code::Sink),
+        "source" => Ok(Code::Source),
+        _ => Err(format!("is \"{text}\"; the built-in functions are \"echo\", \"sink\" and \"source\"")),
     });
     let source = section.string("source").map(|at| at.map(str::to_owned));
     let source_file = section

@@ -89,7 +89,7 @@ impl Catalog {
         let entry = |(n, function): (usize, &Function)| {
             let inline = match &function.code {
                 Code::PythonInline { source, .. } => Some(CodeSummary::of(source.as_bytes())),
-                Code::Echo | Code::Python { .. } | Code::Bootstrap { .. } => None,
+                _ => None,
             };
             Entry { function: function.clone(), code: code(n).or(inline) }
         };

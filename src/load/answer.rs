@@ -6,14 +6,13 @@
 
 use thiserror::Error;
 
+use crate::onprem::built_in::{PERIOD, pattern};
+
 /// Longest head that is read, bytes.
 pub const HEAD_LIMIT: usize = 16 << 10;
 
 /// How much of an unexpected answer is shown, bytes.
 const SHOWN: usize = 300;
-
-/// The period of [`pattern`], bytes.
-const PERIOD: usize = 4096;
 
 /// What is to be answered.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +50,8 @@ pub enum Wrong {
         /// What was expected.
         wanted: usize,
     },
-    /// Not what was expected, first noticed in the piece at this offset.
-    #[error("the answer's body is not what was expected, at or behind byte {0}")]
+    /// Not what was expected, from this offset on.
+    #[error("the answer's body is not what was expected, from byte {0} on")]
     Body(usize),
 }
 
@@ -161,13 +160,17 @@ impl Body {
         if self.arrived > self.length {
             return Err(Wrong::Malformed("bytes follow its end"));
         }
-        let is_right = match expected {
+        let is_right = |bytes: &[u8], at: usize| match expected {
             // The head's length was compared: the range exists.
-            Expected::Bytes(whole) => whole.get(at..self.arrived) == Some(bytes),
+            Expected::Bytes(whole) => whole.get(at..at + bytes.len()) == Some(bytes),
             Expected::Pattern(_) => is_pattern(bytes, at, self.length),
             Expected::Length(_) => true,
         };
-        if is_right { Ok(()) } else { Err(Wrong::Body(at)) }
+        if is_right(bytes, at) {
+            return Ok(());
+        }
+        let first = (0..bytes.len()).find(|i| !is_right(&bytes[*i..=*i], at + i));
+        Err(Wrong::Body(at + first.unwrap_or(0)))
     }
 }
 
@@ -228,29 +231,10 @@ fn parse_head(head: &[u8]) -> Result<Head<'_>, Wrong> {
     Ok(Head { status, length, closes, function_error })
 }
 
-/// The text that large answers are made of: printable, and of a period that no buffer's size divides evenly into lines, so
-/// that a piece out of place is noticed.
-pub fn pattern(length: usize) -> impl Iterator<Item = u8> {
-    block().into_iter().cycle().take(length)
-}
-
-fn block() -> [u8; PERIOD] {
-    let mut block = [0; PERIOD];
-    let mut state = 1_u32;
-    for byte in &mut block {
-        // Any sequence without a short period: xorshift.
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        *byte = b'a' + u8::try_from(state % 26).unwrap_or(0);
-    }
-    block
-}
-
 /// Whether `bytes` stand at `at` in a JSON string of `length` bytes whose content is [`pattern`].
 fn is_pattern(bytes: &[u8], at: usize, length: usize) -> bool {
-    static BLOCK: std::sync::LazyLock<[u8; PERIOD]> = std::sync::LazyLock::new(block);
-    let block: &[u8; PERIOD] = &BLOCK;
+    static BLOCK: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| pattern().take(PERIOD).collect());
+    let block: &[u8] = &BLOCK;
     let (mut rest, mut at) = (bytes, at);
     if at == 0
         && let Some((first, others)) = rest.split_first()
@@ -310,8 +294,7 @@ mod tests {
         let head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n";
         let malformed = |what| Wrong::Malformed(what);
         let cases = [
-            (format!("{head}\r\nhellO"), Wrong::Body(0)),
-            (format!("{head}\r\nhello!"), malformed("bytes follow its end")),
+            (format!("{head}\r\nhellO"), Wrong::Body(4)),
             ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhell".to_owned(), Wrong::Length { got: 4, wanted: 5 }),
             (
                 "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno".to_owned(),
@@ -338,6 +321,8 @@ mod tests {
                 assert_eq!(fed(&text, size, Expected::Bytes(b"hello")), Err(wrong.clone()), "{text:?} by {size}");
             }
         }
+        let more = format!("{head}\r\nhello!");
+        assert_eq!(fed(&more, more.len(), Expected::Bytes(b"hello")), Err(malformed("bytes follow its end")));
         let endless = "x".repeat(HEAD_LIMIT + 1);
         assert_eq!(fed(&endless, 1000, Expected::Length(None)), Err(malformed("its head does not end")));
     }
@@ -345,7 +330,7 @@ mod tests {
     #[test]
     fn a_patterned_body_is_compared_to_its_last_byte() {
         let length = 3 * PERIOD + 17;
-        let content: String = pattern(length - 2).map(char::from).collect();
+        let content: String = pattern().take(length - 2).map(char::from).collect();
         let right = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n\"{content}\"");
         for size in [1, 1000, PERIOD, right.len()] {
             assert!(fed(&right, size, Expected::Pattern(length)).expect("right").is_some(), "pieces of {size}");

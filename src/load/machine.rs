@@ -266,6 +266,12 @@ pub fn allow_files(wanted: usize) -> Result<(), Fault> {
     })
 }
 
+/// Most files that this process may have open.
+pub fn files_allowed() -> usize {
+    let maximum = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    maximum.and_then(|maximum| usize::try_from(maximum).ok()).unwrap_or(usize::MAX)
+}
+
 /// Processor time of the calling thread.
 pub fn thread_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);

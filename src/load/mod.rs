@@ -25,3 +25,4 @@ pub mod report;
 pub mod window;
 pub mod driver;
 pub mod generator;
+pub mod server;

@@ -7,8 +7,9 @@ use std::rc::Rc;
 
 use http::Request;
 
-use super::answer::{Expected, pattern};
+use super::answer::Expected;
 use crate::edge::{Fault, OrFault};
+use crate::onprem::built_in::pattern;
 use crate::sigv4::{self, Credential, Prepared};
 use crate::time::UnixTime;
 
@@ -113,7 +114,7 @@ impl Requests {
             Exchange::Echo(length) => {
                 small = vec![b'0'; NUMBER + 1];
                 small[0] = b'"';
-                small.extend(pattern(length.saturating_sub(SMALLEST_ECHO)));
+                small.extend(pattern().take(length.saturating_sub(SMALLEST_ECHO)));
                 small.push(b'"');
             }
             // Two bodies: an answer that belongs to the other one is noticed.
@@ -196,7 +197,7 @@ impl std::fmt::Display for Exchange {
 fn body(length: usize, variant: usize) -> Rc<Body> {
     let mut bytes = Vec::with_capacity(length);
     bytes.push(b'"');
-    bytes.extend(pattern(length.saturating_sub(2) + variant).skip(variant));
+    bytes.extend(pattern().skip(variant).take(length.saturating_sub(2)));
     bytes.push(b'"');
     let answer = format!("{{\"bytes\":{},\"crc32\":\"{:08x}\"}}", bytes.len(), crc32fast::hash(&bytes));
     Rc::new(Body { sha256: sigv4::sha256(&bytes), answer: answer.into_bytes(), bytes })

@@ -13,7 +13,7 @@ const BYTES_MAX: u64 = 250 << 20;
 /// Size and digest of the code; `None` for what has none, or cannot be read now.
 pub fn summary(code: &Code) -> Option<CodeSummary> {
     match code {
-        Code::Echo => None,
+        Code::Echo | Code::Sink | Code::Source => None,
         Code::PythonInline { source, .. } => Some(CodeSummary::of(source.as_bytes())),
         Code::Python { path, .. } | Code::Bootstrap { path, .. } => {
             let mut bytes = Vec::new();

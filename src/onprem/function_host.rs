@@ -17,7 +17,7 @@
 //! `X-Vpce-Stream-Error-Details` (base64 of its JSON) and `X-Amz-Log-Result`; a function that does not stream answers whole in either mode. 400, 404, 413 and 429 are the
 //! caller's, 500 is ours.
 //!
-//! `echo` functions are answered on the spot: no process, no task, no throttling.
+//! Built-in functions ([`super::built_in`]) are answered on the spot: no process, no task, no throttling.
 //!
 //! Limits: [`Limits`]; request bodies of [`super::request::PAYLOAD_LIMIT`] bytes.
 
@@ -41,6 +41,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
+use super::built_in;
 use super::invocation::{
     EXECUTED_VERSION, Order, REQUEST_ID, ReplyBody, error_response, invoke, json_response, throttled,
 };
@@ -49,7 +50,7 @@ use super::log_tail::{LogTail, Report};
 use super::pool::{Pool, Seats, Tally};
 use super::request::{query_qualifier, read_payload, request_id, wants_tail};
 use crate::config::{Code, Function, Topology};
-use crate::lambda::host::{FUNCTION_VERSION, LOG_RESULT};
+use crate::lambda::host::{FUNCTION_ERROR, FUNCTION_VERSION, LOG_RESULT};
 
 /// A connection without a request is closed after this; also the longest a request's head may take.
 const IDLE_LIMIT: Duration = Duration::from_secs(300);
@@ -408,7 +409,7 @@ impl Host {
     }
 }
 
-/// Answers with the event.
+/// Answers by itself: with the event, for `echo`.
 async fn echo(function: &Function, tally: &Tally, version: String, request: Request<Incoming>) -> Response<ReplyBody> {
     let tail = wants_tail(&request).then(Instant::now);
     let id = match request_id(&request) {
@@ -420,7 +421,14 @@ async fn echo(function: &Function, tally: &Tally, version: String, request: Requ
         Err(refusal) => return *refusal,
     };
     tally.invocations.fetch_add(1, Ordering::Relaxed);
-    let mut response = json_response(StatusCode::OK, payload);
+    let mut response = match built_in::answer(&function.code, payload) {
+        Ok(answer) => json_response(StatusCode::OK, answer),
+        Err(error) => {
+            let mut response = json_response(StatusCode::OK, error);
+            response.headers_mut().insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
+            response
+        }
+    };
     let headers = response.headers_mut();
     if let Some(since) = tail {
         let mut log = LogTail::default();

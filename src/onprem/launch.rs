@@ -61,7 +61,7 @@ impl Launch {
     ) -> io::Result<Option<Self>> {
         let python = || python.cloned().ok_or_else(|| io::Error::other("no search for python3 was started"));
         let (task_root, handler, program) = match &function.code {
-            Code::Echo => return Ok(None),
+            Code::Echo | Code::Sink | Code::Source => return Ok(None),
             Code::Python { path, handler } => {
                 let root = if path.is_file() { path.parent().unwrap_or(path) } else { path };
                 (std::path::absolute(root)?, handler, Program::Python(python()?))

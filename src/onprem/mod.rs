@@ -5,12 +5,13 @@
 //!
 //! ```text
 //! endpoint ──HTTP──▶ function_host ──▶ pool ──▶ invocation ──▶ runtime_api ◀──HTTP── process (python3, bootstrap)
-//!                          └ echo answers here                     log_tail ◀──pipe──┘
+//!                          └ built_in answers here                 log_tail ◀──pipe──┘
 //! ```
 //!
 //! What it does not do: freeze processes between invocations, extensions, SnapStart, execution-role credentials (a
 //! function finds none), isolation of functions from each other beyond process groups. All run as the user of this program.
 
+pub mod built_in;
 pub mod code;
 pub mod customer_gateway;
 pub mod dns_forwarder;

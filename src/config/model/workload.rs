@@ -26,6 +26,10 @@ pub struct Identity {
 pub enum Code {
     /// Built in: answers with the payload it got.
     Echo,
+    /// Built in: answers with the length and the CRC-32 of the payload it got.
+    Sink,
+    /// Built in: answers with a JSON string of as many bytes as `{"bytes": N}` asks for.
+    Source,
     /// A Python 3 file or folder, with the handler `module.function`.
     Python {
         /// Folder that holds the module.
