@@ -7,7 +7,6 @@ mod judge;
 mod stories;
 mod watch;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -18,8 +17,8 @@ use serde_json::{Value, json};
 use self::judge::{Hop, Outcome};
 use self::stories::{STORIES, Story};
 use self::watch::Lab;
+use super::folder::Folder;
 use super::output::{self, Failure, Output};
-use crate::edge::{Fault, OrFault};
 use crate::lab::up::{UpError, Wishes, up};
 use crate::lab::{Folders, source};
 
@@ -39,7 +38,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode, Failure> {
     arguments.tun.parse::<crate::edge::tun::TunMode>().map_err(Failure::usage)?;
-    let folder = Folder::new()?;
+    let folder = Folder::new("demo")?;
     let progress = progress();
     progress.set_message("bringing the quickstart lab up");
     let started = Instant::now();
@@ -60,7 +59,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode, Fai
     let up_ms = started.elapsed().as_secs_f64() * 1_000.0;
     progress.suspend(|| introduce(output, up_ms, arguments));
 
-    let lab = Lab::new(&running, &source.topology, &folder.0)?;
+    let lab = Lab::new(&running, &source.topology, folder.path())?;
     let mut told = Vec::with_capacity(STORIES.len());
     for (number, story) in STORIES.iter().enumerate() {
         progress.set_message(story.title);
@@ -139,35 +138,4 @@ fn progress() -> ProgressBar {
     }
     bar.enable_steady_tick(std::time::Duration::from_millis(100));
     bar
-}
-
-/// A folder for the demo alone, removed at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Result<Self, Fault> {
-        let path = std::env::temp_dir().join(format!("vpce-demo-{}", std::process::id()));
-        std::fs::create_dir(&path)
-            .or_fault(|| "cannot make a folder for the demo")
-            .map_err(|fault| fault.at(path.display().to_string()))?;
-        Ok(Self(path))
-    }
-
-    /// What the environment says, with the lab's folders inside this one.
-    fn variable(&self, name: &str) -> Option<String> {
-        folders_in(&self.0).into_iter().find(|(known, _)| *known == name).map(|(_, path)| path.display().to_string())
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, folder = %self.0.display(), "the demo's folder is left behind");
-        }
-    }
-}
-
-/// The variables that put a lab's folders into `folder`.
-fn folders_in(folder: &Path) -> [(&'static str, PathBuf); 2] {
-    [("VPCE_STATE", folder.join("state")), ("XDG_RUNTIME_DIR", folder.join("run"))]
 }

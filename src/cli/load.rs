@@ -101,14 +101,14 @@ enum Kind {
     Get,
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     crate::config::duration(text).and_then(|time| {
         let fits = !time.is_zero() && time <= Duration::from_secs(3600);
         if fits { Ok(time) } else { Err("is not between a nanosecond and an hour".to_owned()) }
     })
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(super) fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| (0.01..=1e7).contains(rate));
     rate.ok_or_else(|| "is no rate between 0.01 and 10,000,000 per second".to_owned())
 }

@@ -5,12 +5,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
 
+mod bench;
 mod check;
 mod demo;
 mod doctor;
 mod endpoint;
 mod fault;
 mod faults;
+mod folder;
 mod lab;
 mod load;
 mod onprem;
@@ -64,6 +66,7 @@ enum Command {
     Onprem(onprem::Arguments),
     Check(check::Arguments),
     Doctor(doctor::Arguments),
+    Bench(bench::Arguments),
     Load(Box<load::Arguments>),
     #[command(hide = true)]
     Peer(peer::Arguments),
@@ -90,6 +93,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Onprem(arguments) => onprem::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, output),
         Command::Doctor(arguments) => doctor::run(&arguments, output),
+        Command::Bench(arguments) => bench::run(&arguments, output),
         Command::Load(arguments) => load::run(&arguments, output),
         Command::Peer(arguments) => peer::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments),

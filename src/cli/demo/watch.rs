@@ -108,7 +108,7 @@ impl Lab {
             .arg(&self.program)
             .arg("probe")
             .args(words)
-            .envs(super::folders_in(&self.folder))
+            .envs(crate::cli::folder::variables(&self.folder))
             .stdin(Stdio::null())
             .output()
             .or_fault(|| "cannot run the probe")?;
