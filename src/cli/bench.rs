@@ -152,7 +152,8 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// All runs of one measurement, its variants in turn.
     fn measure(&self, measurement: &Measurement) -> Result<Outcome, Failure> {
-        let variants = &self.arguments.variants;
+        let variants = self.arguments.variants.iter().copied().filter(|variant| measurement.has(*variant));
+        let variants: Vec<Variant> = variants.collect();
         let mut done: Vec<Vec<Done>> = variants.iter().map(|_| Vec::new()).collect();
         for number in 1..=runs(self.arguments) {
             for (variant, done) in variants.iter().zip(&mut done) {
@@ -162,6 +163,10 @@ impl Bench<'_> {
                 done.push(work::carry_out(self.grounds, self.wishes, measurement, *variant)?);
                 self.progress.inc(1);
             }
+        }
+        if variants.is_empty() {
+            let fault = Fault::new(format!("{} has none of the variants asked for", measurement.name));
+            return Err(Failure::usage(fault.remedy("add `tuned` to `--variants`")));
         }
         let first = done.first().and_then(|runs| runs.first()).ok_or_else(|| Fault::new("no variant was asked for"))?;
         let (exchange, connections, open_loop) = (first.exchange.clone(), first.connections, first.open_loop);

@@ -19,6 +19,7 @@ mod onprem;
 mod output;
 mod peer;
 mod probe;
+mod traffic;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -72,6 +73,8 @@ enum Command {
     Peer(peer::Arguments),
     #[command(hide = true)]
     Probe(probe::Arguments),
+    #[command(hide = true)]
+    Traffic(traffic::Arguments),
 }
 
 /// Runs the program with these arguments, its own name first.
@@ -97,6 +100,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Load(arguments) => load::run(&arguments, output),
         Command::Peer(arguments) => peer::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments),
+        Command::Traffic(arguments) => traffic::run(&arguments),
     };
     match result {
         Ok(code) => code,

@@ -15,7 +15,7 @@ use crate::edge::namespace::{self, NetworkNamespace};
 use crate::edge::netlink::{self, Netlink, VethEnd};
 use crate::edge::{Fault, OrFault};
 use crate::lab::{client, secrets};
-use crate::load::{machine, server};
+use crate::load::{datagrams, machine, resolver, server};
 use crate::tls::ServerSetup;
 
 /// Its address, and the host's on the same cable: a range for benchmarks (RFC 2544, RFC 6890).
@@ -39,6 +39,9 @@ pub(super) struct Arguments {
     /// The host that is to reach it.
     #[arg(long)]
     host: String,
+    /// What every name has as its address.
+    #[arg(long, default_value_t = Ipv4Addr::UNSPECIFIED)]
+    answer: Ipv4Addr,
     /// The processor to run on.
     #[arg(long)]
     cpu: Option<usize>,
@@ -48,6 +51,8 @@ pub(super) struct Arguments {
 enum Service {
     /// Lambda's API over TLS, as far as benchmarks use it.
     Https,
+    /// A resolver that knows one answer.
+    Dns,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -69,6 +74,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             let listener = TcpListener::bind((PEER, 443)).or_fault(|| "cannot listen")?;
             output::print("ready\n");
             server::serve(&listener, &end, setup)?;
+        }
+        Service::Dns => {
+            let socket = datagrams::socket((PEER, 53).into(), None)?;
+            output::print("ready\n");
+            resolver::serve(&socket, &end, arguments.answer)?;
         }
     }
     Ok(ExitCode::SUCCESS)

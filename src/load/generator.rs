@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::connection::Trouble;
 use super::driver::Driver;
-use super::machine::{Machine, Watched, thread_time};
+use super::machine::{Machine, Watched};
+use super::meter::Meter;
 use super::pace::Pace;
-use super::report::{Idle, Latency, Measured, Report};
+use super::report::{Idle, Measured, Report};
 use super::requests::{Exchange, Signing};
 use super::trust::TlsVersion;
 use super::window::Window;
@@ -138,13 +139,11 @@ impl Run<'_> {
         let now = Instant::now();
         driver.set_pace(self.job.rate.map(|rate| Pace::new(rate, now)));
         self.told(driver.turn_until(now + self.job.warm_up, |_| false))?;
-        let (before, own_before) = (self.machine.read(), thread_time());
-        let start = Instant::now();
-        let end = start + self.job.duration;
-        driver.open_window(Window::new(start, self.job.duration, self.job.rate.is_some()));
+        let mut meter = Meter::begin(&self.machine);
+        let end = meter.start() + self.job.duration;
+        driver.open_window(Window::new(meter.start(), self.job.duration, self.job.rate.is_some()));
         self.told(driver.turn_until(end, |_| false))?;
-        let seconds = start.elapsed().as_secs_f64();
-        let (after, own_after) = (self.machine.read(), thread_time());
+        meter.stop();
         let mut unanswered = 0;
         if self.job.rate.is_some() {
             // What was due and is late belongs to the window, however late it is.
@@ -153,24 +152,7 @@ impl Run<'_> {
             unanswered = driver.unanswered(end);
         }
         let window = driver.close_window().ok_or_else(|| Fault::new("nothing was measured"))?;
-        let (processes, load_generator, cores) = self.machine.between(&before, &after);
-        let per_second = window.answers as f64 / seconds;
-        Ok(Measured {
-            seconds,
-            answers: window.answers,
-            per_second,
-            unanswered,
-            bytes_sent: window.bytes_sent,
-            bytes_received: window.bytes_received,
-            handshakes: window.handshakes,
-            resumptions: window.resumptions,
-            reconnects: window.reconnects,
-            latency: Latency::of(&window.latencies, self.job.rate.is_some()),
-            load_generator,
-            load_generator_share: own_after.saturating_sub(own_before).as_secs_f64() / seconds,
-            processes,
-            cores,
-        })
+        Ok(meter.measured(&window, unanswered))
     }
 
     /// Opens the idle connections, a few at a time, while the others work.

@@ -141,6 +141,14 @@ impl Measured {
         own.or_else(process).or_else(core)
     }
 
+    /// Processors' worth of time that neither the load generator nor a watched process used: other programs, and what the
+    /// kernel does for nobody in particular.
+    pub fn others(&self) -> f64 {
+        let busy: f64 = self.cores.iter().map(|core| core.busy).sum();
+        let ours: f64 = self.processes.iter().map(|process| process.cpu.total_s()).sum();
+        (busy - (ours + self.load_generator.total_s()) / self.seconds).max(0.0)
+    }
+
     /// The watched process of this name.
     pub fn process(&self, name: &str) -> Option<&ProcessUse> {
         self.processes.iter().find(|process| process.name == name)

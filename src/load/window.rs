@@ -79,6 +79,19 @@ impl Window {
         }
     }
 
+    /// Counts a batch of packets that took `time` together; each is taken to have been as fast as the others.
+    pub fn packets(&mut self, time: Duration, count: usize, payload: usize) {
+        let (count, each) = (count as u64, nanos(time) / (count as u64).max(1));
+        self.answers += count;
+        self.bytes_received += count * payload as u64;
+        self.latencies.saturating_record_n(each.max(1), count);
+    }
+
+    /// Whether requests have a timetable.
+    pub fn is_open_loop(&self) -> bool {
+        self.open_loop
+    }
+
     /// Counts a handshake.
     pub fn handshake(&mut self, resumed: bool) {
         if resumed {

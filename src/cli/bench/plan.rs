@@ -16,6 +16,18 @@ pub(super) enum Case {
     Invoke,
     /// A new TLS connection for each invocation: full handshakes, and resumed ones.
     Connect,
+    /// Invocations with a payload of 6 MB, which is counted and thrown away.
+    Upload,
+    /// Invocations whose answer has 6 MB.
+    Download,
+    /// 64 working connections, before and while 10,000 idle ones are held open.
+    Idle,
+    /// From a host of the VPC to one on-premises, through ESP: bulk TCP, and small packets there and back.
+    Forward,
+    /// Packets of known flows through parse, flow and verdict, in memory.
+    Pps,
+    /// DNS questions to the VPC's resolver.
+    Resolve,
     /// Every case, one after the other.
     All,
 }
@@ -75,6 +87,21 @@ pub(super) struct Measurement {
 pub(super) enum Work {
     /// By the load generator.
     Load(Load),
+    /// Between two hosts.
+    Forward(Forward),
+    /// To the resolver, with this many questions in flight.
+    Resolve(u16),
+    /// In memory, over this many flows.
+    Packets(u32),
+}
+
+/// What is forwarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Forward {
+    /// TCP, as fast as it goes.
+    Bulk,
+    /// Small datagrams, this many on their way there or back.
+    Datagrams(u16),
 }
 
 /// Arguments of the load generator.
@@ -86,6 +113,14 @@ pub(super) struct Load {
     pub(super) mode: Mode,
     pub(super) connections: u32,
     pub(super) idle: u32,
+}
+
+impl Measurement {
+    /// Whether this variant makes a difference.
+    pub(super) fn has(&self, variant: Variant) -> bool {
+        // No device takes part: the TUN mode does not matter.
+        !matches!((&self.work, variant), (Work::Packets(_), Variant::Floor))
+    }
 }
 
 /// The measurements of a case.
@@ -106,7 +141,46 @@ pub(super) fn measurements(case: Case, wishes: &Wishes) -> Vec<Measurement> {
             list.push(measurement(Case::Connect, name.to_owned(), "connection with an invocation", work));
         }
     }
+    list.extend(bodies(case, wishes));
+    if case.is(Case::Idle) {
+        let (connections, idle) = if wishes.quick { (4, 50) } else { (wishes.connections.unwrap_or(64), 10_000) };
+        let work = Work::Load(Load { connections, idle, ..echo(wishes) });
+        list.push(measurement(Case::Idle, idle.to_string(), "invocation", work));
+    }
+    if case.is(Case::Forward) {
+        let several = if wishes.quick { 4 } else { 64 };
+        for (name, operation, way) in [
+            ("bulk".to_owned(), "block of 64 KiB", Forward::Bulk),
+            ("packets/1".to_owned(), "packet there and back", Forward::Datagrams(1)),
+            (format!("packets/{several}"), "packet there and back", Forward::Datagrams(several)),
+        ] {
+            list.push(measurement(Case::Forward, name, operation, Work::Forward(way)));
+        }
+    }
+    if case.is(Case::Pps) {
+        let flows: &[u32] = if wishes.quick { &[100] } else { &[1, 1_000, 50_000] };
+        let work = flows.iter().map(|flows| (flows.to_string(), Work::Packets(*flows)));
+        list.extend(work.map(|(name, work)| measurement(Case::Pps, name, "packet", work)));
+    }
+    if case.is(Case::Resolve) {
+        let counts: &[u16] = if wishes.quick { &[4] } else { &[1, 64] };
+        let work = counts.iter().map(|count| (count.to_string(), Work::Resolve(*count)));
+        list.extend(work.map(|(name, work)| measurement(Case::Resolve, name, "question", work)));
+    }
     list
+}
+
+/// Uploads and downloads.
+fn bodies(case: Case, wishes: &Wishes) -> Vec<Measurement> {
+    let payload = wishes.payload.unwrap_or(SYNC_PAYLOAD_MAX);
+    let connections = wishes.connections.unwrap_or(if wishes.quick { 2 } else { 8 });
+    let wanted = [(Case::Upload, "sink", "upload"), (Case::Download, "source", "download")];
+    let wanted = wanted.into_iter().filter(|(own, ..)| case.is(*own));
+    let load = |(case, function, exchange)| {
+        let load = Load { function, exchange, payload, mode: Mode::KeepAlive, connections, idle: 0 };
+        measurement(case, connections.to_string(), exchange, Work::Load(load))
+    };
+    wanted.map(load).collect()
 }
 
 fn measurement(case: Case, what: String, operation: &'static str, work: Work) -> Measurement {

@@ -1,14 +1,13 @@
 //! Where a run takes place: a lab of its own, brought up for it and taken down behind it.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use serde_json::Value;
 
 use super::interrupt::Interrupt;
-use super::plan::Variant;
+use super::plan::{Variant, Work};
 use crate::cli::folder::{self, Folder};
 use crate::cli::output::Failure;
 use crate::cli::peer::PEER;
@@ -23,6 +22,8 @@ use crate::load::machine;
 pub(super) const LAB: &str = "bench";
 /// The host that the load comes from.
 pub(super) const CLIENT: &str = "app";
+/// The host on-premises that packets are forwarded to.
+pub(super) const FAR_CLIENT: &str = "onprem";
 
 /// What all runs have in common.
 pub(super) struct Grounds<'a> {
@@ -37,6 +38,12 @@ pub(super) struct Grounds<'a> {
 }
 
 impl Grounds<'_> {
+    /// The endpoint's address.
+    pub(super) fn eni(&self) -> Result<Ipv4Addr, Fault> {
+        let eni = self.source.topology.endpoint.enis.first();
+        eni.map(|eni| eni.ipv4).ok_or_else(|| Fault::new("the topology has no eni"))
+    }
+
     /// This program, with the lab's folders.
     pub(super) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("/proc/self/exe");
@@ -51,7 +58,7 @@ pub(super) struct Stage {
     /// What stands in the endpoint's place.
     peer: Option<Peer>,
     /// Where the service is.
-    pub(super) target: SocketAddr,
+    pub(super) service: IpAddr,
     /// Processes that are watched, `name=pid`.
     pub(super) watched: Vec<String>,
     /// Names of those whose cost is the result.
@@ -60,12 +67,11 @@ pub(super) struct Stage {
     pub(super) server: String,
     /// How the endpoint's devices are open.
     pub(super) tun: Value,
-    pub(super) trusted: PathBuf,
 }
 
 impl Stage {
     /// Brings the lab of this variant up, and pins its processes.
-    pub(super) fn set(grounds: &Grounds<'_>, variant: Variant) -> Result<Self, Failure> {
+    pub(super) fn set(grounds: &Grounds<'_>, variant: Variant, work: &Work) -> Result<Self, Failure> {
         let mode = if variant == Variant::Floor { "plain" } else { "offload" };
         let side = vec!["--tun".to_owned(), mode.to_owned()];
         let mut endpoint_arguments = side.clone();
@@ -95,28 +101,55 @@ impl Stage {
         let (onprem, _) = process("onprem").ok_or_else(unknown)?;
         machine::pin(endpoint, &[grounds.endpoint_cpu])?;
         machine::pin(onprem, &[grounds.load_cpu])?;
-        let eni = grounds.source.topology.endpoint.enis.first().ok_or_else(|| Fault::new("the topology has no eni"))?;
         Ok(Self {
-            target: SocketAddr::new(eni.ipv4.into(), 443),
+            service: grounds.eni()?.into(),
             watched: vec![format!("endpoint={endpoint}"), format!("onprem={onprem}")],
-            under_test: vec!["endpoint"],
+            // Of a tunnel, both ends.
+            under_test: if matches!(work, Work::Forward(_)) { vec!["endpoint", "onprem"] } else { vec!["endpoint"] },
             server: format!("vpce endpoint, TUN mode {mode}"),
             tun,
-            trusted: running.directories.ca_certificate(),
             running: Some(running),
             peer: None,
         })
     }
 
-    /// Puts another server in the endpoint's place.
-    pub(super) fn replace(&mut self, grounds: &Grounds<'_>, service: &str, server: &str) -> Result<(), Failure> {
+    /// Without a lab: packets stay in memory.
+    pub(super) fn in_memory(variant: Variant) -> Self {
+        let server = if variant == Variant::Ceiling { "parse alone" } else { "parse, flow and verdict" };
+        Self {
+            running: None,
+            peer: None,
+            service: PEER.into(),
+            watched: Vec::new(),
+            under_test: vec!["thread"],
+            server: server.to_owned(),
+            tun: Value::Null,
+        }
+    }
+
+    /// Puts what the kernel does in the endpoint's place.
+    pub(super) fn replace(&mut self, grounds: &Grounds<'_>, work: &Work) -> Result<(), Failure> {
+        let answer = grounds.eni()?.to_string();
+        let (service, server) = match work {
+            Work::Load(_) => ("https", "the same TLS over kernel TCP, nothing else"),
+            Work::Resolve(_) => ("dns", "one answer from a kernel socket"),
+            Work::Forward(_) => {
+                // Whoever sends pays for what the kernel forwards: no process is charged for it alone.
+                self.under_test.clear();
+                "a Linux router between the hosts, no tunnel".clone_into(&mut self.server);
+                self.tun = Value::Null;
+                return Ok(());
+            }
+            Work::Packets(_) => return Ok(()),
+        };
         let cpu = grounds.endpoint_cpu.to_string();
-        let peer = Peer::start(grounds, &["peer", service, "--lab", LAB, "--host", CLIENT, "--cpu", &cpu])?;
+        let words = ["peer", service, "--lab", LAB, "--host", CLIENT, "--cpu", &cpu, "--answer", &answer];
+        let peer = Peer::start(grounds, &words)?;
         self.watched = vec![format!("server={}", peer.child.id())];
         self.under_test = vec!["server"];
-        self.server = server.to_owned();
+        server.clone_into(&mut self.server);
         self.tun = Value::Null;
-        self.target.set_ip(PEER.into());
+        self.service = PEER.into();
         self.peer = Some(peer);
         Ok(())
     }
