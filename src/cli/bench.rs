@@ -94,6 +94,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode, Failure> {
+    if arguments.rate.is_some() && !arguments.case.has_requests() {
+        let fault = Fault::new("`--rate` goes with cases that consist of invocations alone");
+        return Err(Failure::usage(
+            fault.remedy("leave it out, or measure one of: invoke, connect, upload, download, idle"),
+        ));
+    }
     let wishes = wishes(arguments);
     let [endpoint_cpu, load_cpu] = processors(&arguments.cpus).map_err(Failure::usage)?;
     let measurements = plan::measurements(arguments.case, &wishes);
@@ -135,6 +141,10 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode, Fai
         let drawn = std::fs::write(file, plot::svg(&outcomes)).or_fault(|| "cannot write the plot");
         drawn.map_err(|fault| fault.at(file.display().to_string()))?;
     }
+    // What the plot is made of; the JSON has it shorter.
+    outcomes.iter_mut().flat_map(|outcome| &mut outcome.variants).for_each(|variant| {
+        variant.summary.latency.recorded.clear();
+    });
     if output == Output::Json {
         let whole = result::Output { schema: SCHEMA, machine, settings, measurements: outcomes };
         output::print_json(&serde_json::to_value(&whole).or_fault(|| "cannot phrase the result")?);
@@ -169,7 +179,7 @@ impl Bench<'_> {
             return Err(Failure::usage(fault.remedy("add `tuned` to `--variants`")));
         }
         let first = done.first().and_then(|runs| runs.first()).ok_or_else(|| Fault::new("no variant was asked for"))?;
-        let (exchange, connections, open_loop) = (first.exchange.clone(), first.connections, first.open_loop);
+        let (exchange, concurrency, open_loop) = (first.exchange.clone(), first.concurrency, first.open_loop);
         let variants = variants.iter().zip(done).filter_map(|(variant, done)| {
             let server = done.first()?.server.clone();
             let runs: Vec<_> = done.into_iter().map(|done| done.run).collect();
@@ -186,7 +196,8 @@ impl Bench<'_> {
             case: case.map_or_else(String::new, |value| value.get_name().to_owned()),
             operation: measurement.operation,
             exchange,
-            connections,
+            concurrency,
+            concurrency_of: measurement.work.concurrency_of(),
             open_loop,
             variants,
         })

@@ -23,9 +23,9 @@ use crate::edge::{Fault, OrFault};
 use crate::onprem::built_in::pattern;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_millis(200);
 /// How often slots are looked over for what was lost.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(20);
 /// Socket buffers, bytes: so that a burst is not lost at our own socket.
 const BUFFER: usize = 1 << 20;
 /// The largest datagram that is used here.

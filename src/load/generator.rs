@@ -152,6 +152,10 @@ impl Run<'_> {
             unanswered = driver.unanswered(end);
         }
         let window = driver.close_window().ok_or_else(|| Fault::new("nothing was measured"))?;
+        if window.answers == 0 {
+            let fault = Fault::new(format!("not one answer within {:?}", self.job.duration)).remedy("measure longer");
+            return Err(fault.at(self.place()));
+        }
         Ok(meter.measured(&window, unanswered))
     }
 
@@ -193,6 +197,10 @@ impl Run<'_> {
     }
 
     fn fault(&self, trouble: &Trouble) -> Fault {
-        Fault::new(trouble.to_string()).at(format!("load on {} at {}", self.job.name, self.job.target))
+        Fault::new(trouble.to_string()).at(self.place())
+    }
+
+    fn place(&self) -> String {
+        format!("load on {} at {}", self.job.name, self.job.target)
     }
 }

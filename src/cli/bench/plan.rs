@@ -115,6 +115,25 @@ pub(super) struct Load {
     pub(super) idle: u32,
 }
 
+impl Case {
+    /// Whether it consists of requests that can have a timetable.
+    pub(super) fn has_requests(self) -> bool {
+        !matches!(self, Self::Forward | Self::Pps | Self::Resolve | Self::All)
+    }
+}
+
+impl Work {
+    /// What goes on at the same time.
+    pub(super) fn concurrency_of(&self) -> &'static str {
+        match self {
+            Self::Load(_) | Self::Forward(Forward::Bulk) => "connections",
+            Self::Forward(Forward::Datagrams(_)) => "packets in flight",
+            Self::Resolve(_) => "questions in flight",
+            Self::Packets(_) => "threads",
+        }
+    }
+}
+
 impl Measurement {
     /// Whether this variant makes a difference.
     pub(super) fn has(&self, variant: Variant) -> bool {
@@ -172,7 +191,7 @@ pub(super) fn measurements(case: Case, wishes: &Wishes) -> Vec<Measurement> {
 
 /// Uploads and downloads.
 fn bodies(case: Case, wishes: &Wishes) -> Vec<Measurement> {
-    let payload = wishes.payload.unwrap_or(SYNC_PAYLOAD_MAX);
+    let payload = wishes.payload.unwrap_or(if wishes.quick { 64 << 10 } else { SYNC_PAYLOAD_MAX });
     let connections = wishes.connections.unwrap_or(if wishes.quick { 2 } else { 8 });
     let wanted = [(Case::Upload, "sink", "upload"), (Case::Download, "source", "download")];
     let wanted = wanted.into_iter().filter(|(own, ..)| case.is(*own));

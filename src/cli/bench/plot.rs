@@ -43,7 +43,7 @@ fn panel(text: &mut String, outcome: &Outcome) {
         lines.iter().map(|(_, latencies)| latencies.value_at_quantile(at_rarity(DECADES))).max().unwrap_or(1) as f64;
     let axis = Axis { low: least.log10().floor(), high: most.log10().ceil().max(least.log10().floor() + 1.0) };
     let kind = if outcome.open_loop { "response time, open loop" } else { "service time, closed loop" };
-    let title = format!("{}: {}, {} connections, {kind}", outcome.name, escape(&outcome.exchange), outcome.connections);
+    let title = format!("{}: {}, {kind}", escape(&outcome.name), escape(&outcome.exchange));
     _ = writeln!(text, "<text x=\"{LEFT}\" y=\"22\" font-size=\"14\" font-weight=\"bold\">{title}</text>");
     for rarity in [0.0, 0.301_03, 1.0, 2.0, 3.0, 4.0] {
         let (x, y) = (across(rarity), PANEL - BOTTOM);

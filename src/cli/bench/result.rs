@@ -55,7 +55,10 @@ pub(super) struct Outcome {
     pub(super) operation: &'static str,
     /// What is sent and comes back.
     pub(super) exchange: String,
-    pub(super) connections: usize,
+    /// How much goes on at the same time.
+    pub(super) concurrency: usize,
+    /// Of what: `connections`, `packets in flight`, `threads`.
+    pub(super) concurrency_of: &'static str,
     pub(super) open_loop: bool,
     pub(super) variants: Vec<VariantOutcome>,
 }
@@ -81,6 +84,8 @@ pub(super) struct Run {
     #[serde(flatten)]
     pub(super) measured: Measured,
     pub(super) limited_by: Option<String>,
+    /// Processors' worth of time that was nobody's of the benchmark.
+    pub(super) others: f64,
     #[serde(flatten)]
     pub(super) cost: Option<Cost>,
     pub(super) idle: Option<Idle>,
@@ -128,6 +133,8 @@ pub(super) struct Summary {
     pub(super) p99_us: Spread,
     /// All runs' latencies together.
     pub(super) latency: Latency,
+    /// The same in more detail: per cent of all operations, and microseconds within which they were done.
+    pub(super) distribution: Vec<(f64, f64)>,
     pub(super) calibration_ns: Option<Spread>,
     /// Medians by the ceiling's.
     pub(super) of_ceiling: Option<Ratios>,

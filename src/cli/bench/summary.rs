@@ -5,6 +5,10 @@ use super::result::{Ratios, Run, Spread, Summary, VariantOutcome};
 use crate::load::report::Latency;
 use crate::load::window::latencies;
 
+/// Where distributions are told.
+const PER_CENT: [f64; 16] =
+    [0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95, 99.99, 99.999, 100.0];
+
 /// Sums up the runs of one variant. `None` of no runs.
 pub(super) fn summarise(runs: &[Run], open_loop: bool) -> Option<Summary> {
     let spread = |value: fn(&Run) -> f64| Spread::of(runs.iter().map(value));
@@ -26,6 +30,7 @@ pub(super) fn summarise(runs: &[Run], open_loop: bool) -> Option<Summary> {
         p50_us: spread(|run| run.measured.latency.p50_us)?,
         p99_us: spread(|run| run.measured.latency.p99_us)?,
         latency: Latency::of(&all, open_loop),
+        distribution: PER_CENT.map(|per_cent| (per_cent, all.value_at_percentile(per_cent) as f64 / 1e3)).to_vec(),
         calibration_ns: Spread::of(runs.iter().flat_map(|run| run.calibration_ns).flatten()),
         of_ceiling: None,
         of_floor: None,

@@ -3,6 +3,10 @@
 use super::result::{Machine, Outcome, Ratios, Settings, Spread, Summary, VariantOutcome};
 use crate::cli::output::table;
 
+/// From this many processors' worth of time on, what others used is worth a remark. What the kernel does in interrupts is
+/// nobody's and stays below.
+const OTHERS: f64 = 0.3;
+
 /// What stands above all tables.
 pub(super) fn introduction(machine: &Machine, settings: &Settings) -> String {
     let commit = machine.commit.map_or_else(String::new, |commit| format!(", commit {commit}"));
@@ -29,7 +33,11 @@ pub(super) fn introduction(machine: &Machine, settings: &Settings) -> String {
 /// One measurement.
 pub(super) fn outcome(outcome: &Outcome) -> String {
     let head = format!("\n{}: {}, per {}", outcome.name, outcome.exchange, outcome.operation);
-    let kind = if outcome.open_loop { "open loop" } else { "closed loop, latency is service time" };
+    let kind = if outcome.open_loop {
+        "latency is response time (open loop)"
+    } else {
+        "latency is service time (closed loop)"
+    };
     let names =
         ["", "per second", "per CPU second", "user", "system", "payload", "p50", "p99", "cache line", "limited by"];
     let mut rows = vec![names.map(str::to_owned).to_vec()];
@@ -40,8 +48,10 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
             rows.extend(ratios.map(|ratios| ratio_row(name, &ratios)));
         }
     }
-    let idle: String = outcome.variants.iter().filter_map(idle).collect();
-    format!("{head}; {} connections, {kind}\n{}{idle}", outcome.connections, table(2, &rows))
+    let remarks: String =
+        outcome.variants.iter().flat_map(|variant| [idle(variant), lost(variant), others(variant)]).flatten().collect();
+    let count = format!("{}: {}", outcome.concurrency_of, outcome.concurrency);
+    format!("{head}; {count}, {kind}\n{}{remarks}", table(2, &rows))
 }
 
 fn row(variant: &VariantOutcome) -> Vec<String> {
@@ -93,6 +103,24 @@ fn idle(variant: &VariantOutcome) -> Option<String> {
         kept.median * 100.0,
         memory.median / 1024.0
     ))
+}
+
+/// What was never answered.
+fn lost(variant: &VariantOutcome) -> Option<String> {
+    let lost: u64 = variant.runs.iter().map(|run| run.measured.unanswered).sum();
+    (lost > 0).then(|| format!("  {}: {lost} were not answered\n", variant.variant))
+}
+
+/// What other programs had of the machine.
+fn others(variant: &VariantOutcome) -> Option<String> {
+    let others = Spread::of(variant.runs.iter().map(|run| run.others))?;
+    let text = || {
+        let (name, most) = (variant.variant, others.most);
+        format!(
+            "  {name}: other programs used up to {most:.1} processors; measure on a machine that has nothing else to do\n"
+        )
+    };
+    (others.most > OTHERS).then(text)
 }
 
 /// A count with its spread: `12.3k ±2 %`.

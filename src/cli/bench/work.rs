@@ -24,7 +24,7 @@ pub(super) struct Done {
     pub(super) run: Run,
     pub(super) server: String,
     pub(super) exchange: String,
-    pub(super) connections: usize,
+    pub(super) concurrency: usize,
     pub(super) open_loop: bool,
 }
 
@@ -32,15 +32,15 @@ pub(super) struct Done {
 struct Found {
     measured: Measured,
     exchange: String,
-    connections: usize,
+    concurrency: usize,
     tls: Option<String>,
     idle: Option<Idle>,
     open_loop: bool,
 }
 
 impl Found {
-    fn new(measured: Measured, exchange: String, connections: usize) -> Self {
-        Self { measured, exchange, connections, tls: None, idle: None, open_loop: false }
+    fn new(measured: Measured, exchange: String, concurrency: usize) -> Self {
+        Self { measured, exchange, concurrency, tls: None, idle: None, open_loop: false }
     }
 }
 
@@ -74,13 +74,14 @@ pub(super) fn carry_out(
             tls: found.tls,
             tun: stage.tun.clone(),
             limited_by: found.measured.limit(),
+            others: found.measured.others(),
             cost: Cost::of(processes(), found.measured.answers),
             idle: found.idle,
             measured: found.measured,
         },
         server: stage.server.clone(),
         exchange: found.exchange,
-        connections: found.connections,
+        concurrency: found.concurrency,
         open_loop: found.open_loop,
     };
     stage.strike()?;
