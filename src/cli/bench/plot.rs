@@ -62,32 +62,28 @@ fn panel(text: &mut String, outcome: &Outcome) {
         _ = writeln!(text, "<text x=\"{x}\" y=\"{middle:.1}\" text-anchor=\"end\">{}</text>", decade_name(decade));
         decade += 1.0;
     }
-    for ((name, latencies), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-        line(text, name, latencies, colour, &axis);
+    for (number, ((name, latencies), colour)) in lines.iter().zip(COLOURS.iter().cycle()).enumerate() {
+        line(text, latencies, colour, &axis);
+        let (x, y) = (WIDTH - RIGHT + 16.0, TOP + 20.0 * number as f64 + 12.0);
+        _ = writeln!(text, "<rect x=\"{x}\" y=\"{}\" width=\"16\" height=\"4\" fill=\"{colour}\"/>", y - 6.0);
+        _ = writeln!(text, "<text x=\"{}\" y=\"{y}\">{}</text>", x + 24.0, escape(name));
     }
 }
 
-fn line(text: &mut String, name: &str, latencies: &Latencies, colour: &str, axis: &Axis) {
+fn line(text: &mut String, latencies: &Latencies, colour: &str, axis: &Axis) {
     const STEPS: u32 = 160;
     let mut points = String::new();
-    let mut last = 0.0;
     for step in 0..=STEPS {
         let rarity = DECADES * f64::from(step) / f64::from(STEPS);
         // Of few values the rare percentiles are all the slowest one: what was not seen is not drawn.
         if 10_f64.powf(rarity) > latencies.len() as f64 {
             break;
         }
-        last = axis.up((latencies.value_at_quantile(at_rarity(rarity)).max(1) as f64).log10());
-        _ = write!(points, "{:.1},{last:.1} ", across(rarity));
+        let value = latencies.value_at_quantile(at_rarity(rarity)).max(1) as f64;
+        _ = write!(points, "{:.1},{:.1} ", across(rarity), axis.up(value.log10()));
     }
-    _ = writeln!(
-        text,
-        "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>",
-        points.trim_end()
-    );
-    let end = points.trim_end().rsplit(' ').next().and_then(|point| point.split(',').next()).unwrap_or("0");
-    let x = end.parse::<f64>().unwrap_or(LEFT) + 6.0;
-    _ = writeln!(text, "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"{colour}\">{}</text>", last + 4.0, escape(name));
+    let points = points.trim_end();
+    _ = writeln!(text, "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{points}\"/>");
 }
 
 /// The vertical axis, in decades of nanoseconds.
