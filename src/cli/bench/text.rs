@@ -1,6 +1,6 @@
 //! Results for people: one table per measurement, medians with their spread.
 
-use super::result::{Machine, Outcome, Ratios, Settings, Spread, Summary, VariantOutcome};
+use super::result::{Machine, Outcome, Ratios, Run, Settings, Spread, Summary, VariantOutcome};
 use crate::cli::output::table;
 
 /// From this many processors' worth of time on, what others used is worth a remark. What the kernel does in interrupts is
@@ -30,6 +30,23 @@ pub(super) fn introduction(machine: &Machine, settings: &Settings) -> String {
     )
 }
 
+/// The table's columns. `user` and `system` are of what is measured, `on-prem` and `load` the processor time of those two:
+/// all for each operation.
+const COLUMNS: [&str; 12] = [
+    "",
+    "per second",
+    "per CPU second",
+    "user",
+    "system",
+    "on-prem",
+    "load",
+    "payload",
+    "p50",
+    "p99",
+    "cache line",
+    "limited by",
+];
+
 /// One measurement.
 pub(super) fn outcome(outcome: &Outcome) -> String {
     let head = format!("\n{}: {}, per {}", outcome.name, outcome.exchange, outcome.operation);
@@ -38,9 +55,7 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
     } else {
         "latency is service time (closed loop)"
     };
-    let names =
-        ["", "per second", "per CPU second", "user", "system", "payload", "p50", "p99", "cache line", "limited by"];
-    let mut rows = vec![names.map(str::to_owned).to_vec()];
+    let mut rows = vec![COLUMNS.map(str::to_owned).to_vec()];
     rows.extend(outcome.variants.iter().map(row));
     for variant in &outcome.variants {
         let against = [("ceiling", variant.summary.of_ceiling), ("floor", variant.summary.of_floor)];
@@ -67,12 +82,20 @@ fn row(variant: &VariantOutcome) -> Vec<String> {
         per_cpu_second.as_ref().map_or_else(dash, count),
         ns(user_ns),
         ns(system_ns),
+        each(variant, |run| Some(run.measured.process("onprem")?.cpu.total_s())),
+        each(variant, |run| Some(run.measured.load_generator.total_s()).filter(|seconds| *seconds > 0.0)),
         format!("{:.2} Gbit/s", gigabits_per_second.median),
         time(p50_us.median),
         time(p99_us.median),
         variant.summary.calibration_ns.map_or_else(dash, |ns| format!("{:.0}–{:.0} ns", ns.least, ns.most)),
         if limits.is_empty() { dash() } else { limits.join(", ") },
     ]
+}
+
+/// Processor time of something for each operation.
+fn each(variant: &VariantOutcome, seconds: impl Fn(&Run) -> Option<f64>) -> String {
+    let each = variant.runs.iter().filter_map(|run| Some(seconds(run)? * 1e6 / run.measured.answers as f64));
+    Spread::of(each).map_or_else(|| "–".to_owned(), |spread| time(spread.median))
 }
 
 fn ratio_row(name: &str, ratios: &Ratios) -> Vec<String> {
@@ -82,6 +105,8 @@ fn ratio_row(name: &str, ratios: &Ratios) -> Vec<String> {
         format!("of {name}"),
         ratio(ratios.per_second),
         ratios.per_cpu_second.map_or_else(dash, ratio),
+        dash(),
+        dash(),
         dash(),
         dash(),
         dash(),
