@@ -3,6 +3,8 @@
 //! It makes a network namespace, lays a cable from there to a host of a running lab, and serves on it until its standard
 //! input ends. With it the namespace goes, and the cable.
 
+#![expect(clippy::disallowed_types, reason = "the kernel's own sockets are what is measured here")]
+
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;

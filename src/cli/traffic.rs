@@ -3,6 +3,8 @@
 //! It opens sockets on one or two hosts of a running lab, whose namespaces they then belong to, and works on both ends by
 //! itself. For the ceiling it makes a router of its own between the hosts, which forwards as any Linux machine does.
 
+#![expect(clippy::disallowed_types, reason = "the kernel's own sockets are what is measured here")]
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;

@@ -10,7 +10,11 @@
 //! connection code with it; TLS (rustls) and signatures are the same libraries. [`machine`] reads what processes and
 //! processors did meanwhile, [`calibration`] says in which mood the machine is, [`report`] is what comes out.
 
-#![expect(clippy::disallowed_methods, reason = "a load generator has a clock, threads and files")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a load generator has a clock, threads, files and sockets"
+)]
 
 pub mod answer;
 pub mod requests;

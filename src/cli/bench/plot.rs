@@ -45,7 +45,7 @@ fn panel(text: &mut String, outcome: &Outcome) {
     let kind = if outcome.open_loop { "response time, open loop" } else { "service time, closed loop" };
     let title = format!("{}: {}, {kind}", escape(&outcome.name), escape(&outcome.exchange));
     _ = writeln!(text, "<text x=\"{LEFT}\" y=\"22\" font-size=\"14\" font-weight=\"bold\">{title}</text>");
-    for rarity in [0.0, 0.301_03, 1.0, 2.0, 3.0, 4.0] {
+    for rarity in [0.0, std::f64::consts::LOG10_2, 1.0, 2.0, 3.0, 4.0] {
         let (x, y) = (across(rarity), PANEL - BOTTOM);
         let percent = at_rarity(rarity) * 100.0;
         let label = format!("{percent:.2}");

@@ -16,7 +16,7 @@ pub(super) fn summarise(runs: &[Run], open_loop: bool) -> Option<Summary> {
     let mut all = latencies();
     for run in runs {
         // Both have the same bounds.
-        _ = all.add(&run.measured.latency.histogram());
+        _ = all.add(run.measured.latency.histogram());
     }
     Some(Summary {
         per_second: spread(|run| run.measured.per_second)?,
