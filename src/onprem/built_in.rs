@@ -7,13 +7,25 @@
 //! | `source` | `{"bytes":N}`, N from 2 to the largest answer | a JSON string of N bytes, quotes included, whose content is [`pattern`] |
 
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use http::header::HeaderValue;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::Instant;
 
+use super::invocation::{EXECUTED_VERSION, REQUEST_ID, ReplyBody, json_response};
 use super::lock;
-use crate::config::Code;
+use super::log_tail::{LogTail, Report};
+use super::pool::Tally;
+use super::request::{read_payload, request_id, wants_tail};
+use crate::config::{Code, Function};
+use crate::lambda::host::{FUNCTION_ERROR, LOG_RESULT};
 
 /// The period of [`pattern`], bytes.
 pub const PERIOD: usize = 4096;
@@ -25,11 +37,62 @@ struct Wanted {
     bytes: usize,
 }
 
+/// Carries an invocation of `function` out.
+pub(super) async fn serve(
+    function: &Function,
+    tally: &Tally,
+    version: String,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
+    let tail = wants_tail(&request).then(Instant::now);
+    let id = match request_id(&request) {
+        Ok(id) => id,
+        Err(refusal) => return *refusal,
+    };
+    let payload = match read_payload(request.into_body()).await {
+        Ok(payload) => payload,
+        Err(refusal) => return *refusal,
+    };
+    tally.invocations.fetch_add(1, Ordering::Relaxed);
+    let mut response = match answer(&function.code, payload) {
+        Ok(answer) => json_response(StatusCode::OK, answer),
+        Err(error) => {
+            let mut response = json_response(StatusCode::OK, error);
+            response.headers_mut().insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
+            response
+        }
+    };
+    let headers = response.headers_mut();
+    if let Some(since) = tail {
+        let mut log = LogTail::default();
+        log.start(&id, &version);
+        log.end(&Report {
+            request_id: &id,
+            duration: since.elapsed(),
+            memory_mb: function.memory_mb,
+            // There is no process whose memory could be measured.
+            max_memory_mb: 0,
+            init: None,
+            status: None,
+        });
+        if let Ok(log) = HeaderValue::try_from(BASE64.encode(log.tail())) {
+            headers.insert(LOG_RESULT, log);
+        }
+    }
+    if let Ok(version) = HeaderValue::try_from(version) {
+        headers.insert(EXECUTED_VERSION, version);
+    }
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
+
 /// The answer of the built-in function `code` to `event`.
 ///
 /// # Errors
 /// As functions err: the JSON of an error that was raised.
-pub(super) fn answer(code: &Code, event: Bytes) -> Result<Bytes, Bytes> {
+fn answer(code: &Code, event: Bytes) -> Result<Bytes, Bytes> {
     match code {
         Code::Sink => {
             let crc = crc32fast::hash(&event);

@@ -30,9 +30,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use http::header::HeaderValue;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -42,15 +39,12 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 use super::built_in;
-use super::invocation::{
-    EXECUTED_VERSION, Order, REQUEST_ID, ReplyBody, error_response, invoke, json_response, throttled,
-};
+use super::invocation::{Order, ReplyBody, error_response, invoke, throttled};
 use super::launch::{self, Launch, Python};
-use super::log_tail::{LogTail, Report};
 use super::pool::{Pool, Seats, Tally};
-use super::request::{query_qualifier, read_payload, request_id, wants_tail};
+use super::request::{query_qualifier, read_payload};
 use crate::config::{Code, Function, Topology};
-use crate::lambda::host::{FUNCTION_ERROR, FUNCTION_VERSION, LOG_RESULT};
+use crate::lambda::host::FUNCTION_VERSION;
 
 /// A connection without a request is closed after this; also the longest a request's head may take.
 const IDLE_LIMIT: Duration = Duration::from_secs(300);
@@ -154,7 +148,7 @@ struct Entry {
 
 #[derive(Debug)]
 enum Runner {
-    Echo(Box<Function>, Tally),
+    BuiltIn(Box<Function>, Tally),
     Processes(Arc<Pool>),
 }
 
@@ -219,7 +213,7 @@ impl FunctionHost {
             let versions = Versions { published: function.versions.clone(), aliases: function.aliases.clone() };
             let name = function.name.clone();
             let runner = match launch {
-                None => Runner::Echo(Box::new(function), Tally::default()),
+                None => Runner::BuiltIn(Box::new(function), Tally::default()),
                 Some(launch) => Runner::Processes(Pool::new(function, launch, &seats)),
             };
             functions.insert(name, Entry { versions, runner });
@@ -342,7 +336,7 @@ impl Host {
     fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.functions.values().filter_map(|entry| match &entry.runner {
             Runner::Processes(pool) => Some(pool),
-            Runner::Echo(..) => None,
+            Runner::BuiltIn(..) => None,
         })
     }
 
@@ -375,7 +369,7 @@ impl Host {
             return error_response(StatusCode::NOT_FOUND, "ResourceNotFoundException", &body);
         };
         match &entry.runner {
-            Runner::Echo(function, tally) => echo(function, tally, version, request).await,
+            Runner::BuiltIn(function, tally) => built_in::serve(function, tally, version, request).await,
             Runner::Processes(pool) => {
                 let arn = || match qualifier {
                     Some(qualifier) => format!("{}:{qualifier}", self.arn(name)),
@@ -409,57 +403,11 @@ impl Host {
     }
 }
 
-/// Answers by itself: with the event, for `echo`.
-async fn echo(function: &Function, tally: &Tally, version: String, request: Request<Incoming>) -> Response<ReplyBody> {
-    let tail = wants_tail(&request).then(Instant::now);
-    let id = match request_id(&request) {
-        Ok(id) => id,
-        Err(refusal) => return *refusal,
-    };
-    let payload = match read_payload(request.into_body()).await {
-        Ok(payload) => payload,
-        Err(refusal) => return *refusal,
-    };
-    tally.invocations.fetch_add(1, Ordering::Relaxed);
-    let mut response = match built_in::answer(&function.code, payload) {
-        Ok(answer) => json_response(StatusCode::OK, answer),
-        Err(error) => {
-            let mut response = json_response(StatusCode::OK, error);
-            response.headers_mut().insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
-            response
-        }
-    };
-    let headers = response.headers_mut();
-    if let Some(since) = tail {
-        let mut log = LogTail::default();
-        log.start(&id, &version);
-        log.end(&Report {
-            request_id: &id,
-            duration: since.elapsed(),
-            memory_mb: function.memory_mb,
-            // There is no process whose memory could be measured.
-            max_memory_mb: 0,
-            init: None,
-            status: None,
-        });
-        if let Ok(log) = HeaderValue::try_from(BASE64.encode(log.tail())) {
-            headers.insert(LOG_RESULT, log);
-        }
-    }
-    if let Ok(version) = HeaderValue::try_from(version) {
-        headers.insert(EXECUTED_VERSION, version);
-    }
-    if let Ok(id) = HeaderValue::try_from(id) {
-        headers.insert(REQUEST_ID, id);
-    }
-    response
-}
-
 impl Entry {
     fn status(&self) -> Value {
         match &self.runner {
             Runner::Processes(pool) => pool.status(),
-            Runner::Echo(function, tally) => {
+            Runner::BuiltIn(function, tally) => {
                 let mut status = json!({ "name": function.name, "built_in": true });
                 tally.add_to(&mut status);
                 status
