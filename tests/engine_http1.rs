@@ -207,3 +207,26 @@ proptest! {
         world.wind_down();
     }
 }
+
+#[test]
+fn an_answer_carries_its_requests_acknowledgement() {
+    let (mut world, client) = connected();
+    let call = |world: &mut World| {
+        let before = world.count("PACKETS_TX");
+        assert_eq!(world.call(client, invoke(b"6")).status, 200);
+        world.count("PACKETS_TX") - before
+    };
+    call(&mut world);
+    assert_eq!((0..20).map(|_| call(&mut world)).collect::<Vec<_>>(), [1; 20]);
+    // A function that takes its time does not leave the client in doubt.
+    world.far.delay = SECOND;
+    world.clients[client].write(&invocation(b"7"));
+    let before = world.count("PACKETS_TX");
+    world.run_for(Duration::from_millis(9));
+    assert_eq!(world.count("PACKETS_TX") - before, 0);
+    world.run_for(Duration::from_millis(2));
+    assert_eq!(world.count("PACKETS_TX") - before, 1);
+    assert_eq!(world.reply(client).status, 200);
+    assert_eq!(world.count("PACKETS_TX") - before, 2);
+    world.wind_down();
+}

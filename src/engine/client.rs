@@ -14,7 +14,7 @@ use crate::flow::FlowId;
 use crate::http::{
     Activity, Connection as HttpConnection, Handler, Limits, MinimumRate, Pace, Progress, SharedSession,
 };
-use crate::tcp::{Connection, Leg};
+use crate::tcp::{Connection, Leg, State};
 use crate::time::Moment;
 use crate::tls::{HandshakeKind, ServerSetup, Session};
 use crate::verdict::{Counters, Event, Reason};
@@ -23,6 +23,8 @@ use crate::verdict::{Counters, Event, Reason};
 const ROUNDS: usize = 32;
 /// How long the other side may take to close its side of a connection that we closed.
 pub(super) const LINGER: Duration = Duration::from_secs(10);
+/// How long the acknowledgement of a request may wait for the answer to carry it (RFC 9293 §3.8.6.3 allows half a second).
+const ACK_WITHIN: Duration = Duration::from_millis(10);
 
 /// Limits and time-outs of client connections, from the endpoint's settings.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +77,8 @@ pub(super) struct Client<
     handler: Handler<B>,
     saw_eof: bool,
     taking: Taking,
+    /// Since when an acknowledgement waits.
+    ack_held: Option<Moment>,
 }
 
 /// How the client takes what is sent to it.
@@ -116,7 +120,7 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
         let session = Rc::new(RefCell::new(Session::new(setup)));
         let phase = Phase::TcpHandshake { since: now };
         let taking = Taking { last: now, left: 0, pace: Pace::default() };
-        Self { tcp, flow, leg, ready, session, phase, handler, saw_eof: false, taking }
+        Self { tcp, flow, leg, ready, session, phase, handler, saw_eof: false, taking, ack_held: None }
     }
 
     /// Serves whatever can be served now.
@@ -145,6 +149,23 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
         self.close_when_done();
         let (left, is_due) = (self.tcp.unacknowledged(), self.is_due());
         self.taking.note(sent, left, is_due, now, &limits.http.rate);
+    }
+
+    /// Until when there is no need to emit anything: a whole request is being served, and what is due for it is its
+    /// acknowledgement alone. A packet for itself would cost the client as much as the answer does.
+    pub(super) fn hold_acknowledgement(&mut self, now: Moment) -> Option<Moment> {
+        let is_served = match &self.phase {
+            Phase::Http(http) => {
+                http.activity().is_serving() && self.tcp.state() == State::Established && !self.is_due()
+            }
+            _ => false,
+        };
+        let until = *self.ack_held.get_or_insert(now) + ACK_WITHIN;
+        if is_served && now < until {
+            return Some(until);
+        }
+        self.ack_held = None;
+        None
     }
 
     /// Whether the connection is over and may be forgotten. Ask after egress.

@@ -205,6 +205,11 @@ impl Engine {
     fn drive_client(&mut self, slot: usize, output: &mut impl Output) {
         let Some(client) = self.clients.get_mut(slot) else { return };
         client.drive(self.now.mono, &self.client_limits, &self.counters);
+        if let Some(until) = client.hold_acknowledgement(self.now.mono) {
+            let phase = client.deadline(&self.client_limits).map(|(at, _)| at);
+            schedule(&mut self.wheel, client_key(slot), Some(until), phase);
+            return;
+        }
         let emitted = self.emit_client(slot, output);
         self.rearm_client(slot, emitted);
     }

@@ -100,6 +100,11 @@ impl Activity {
         }
     }
 
+    /// Whether a request is being served that has come whole, and nothing of its answer is there.
+    pub fn is_serving(&self) -> bool {
+        self.open_requests.get() > 0 && self.open_bodies.get() == 0 && self.answers_due.get() == 0
+    }
+
     /// Requests that have no answer yet.
     pub fn open_requests(&self) -> u32 {
         self.open_requests.get()
