@@ -15,7 +15,7 @@ use rustls_pki_types::ServerName;
 
 use super::connection::{Buffers, Connection, Happened, Ready, Trouble};
 use super::generator::{Job, Mode, PATIENCE};
-use super::machine::allow_files;
+use super::machine::{allow_files, be_punctual};
 use super::pace::Pace;
 use super::requests::Requests;
 use super::trust::client_config;
@@ -77,6 +77,7 @@ impl<'a> Driver<'a> {
     /// Certificates that cannot be read, a name that is none, more connections than files may be open.
     pub fn new(job: &'a Job) -> Result<Self, Fault> {
         allow_files(job.connections + job.idle + OTHER_FILES)?;
+        be_punctual();
         let config = client_config(&job.trusted, job.tls, job.mode == Mode::Resume)?;
         let name = ServerName::try_from(job.name.clone()).or_fault(|| format!("{:?} is no host name", job.name))?;
         let close = job.mode != Mode::KeepAlive;
@@ -221,16 +222,10 @@ impl<'a> Driver<'a> {
 
     /// Sends requests that are due and that a slot is free for.
     fn send_due(&mut self, now: Instant) -> Result<(), Trouble> {
-        let Some(pace) = &mut self.pace else { return Ok(()) };
-        let mut due = Vec::new();
-        while due.len() < self.free.len()
-            && let Some(at) = pace.take(now)
-        {
-            due.push(at);
-        }
-        for at in due {
+        while !self.free.is_empty() {
+            let Some(due) = self.pace.as_mut().and_then(|pace| pace.take(now)) else { break };
             if let Some(slot) = self.free.pop_front() {
-                self.begin(slot, at)?;
+                self.begin(slot, due)?;
             }
         }
         Ok(())

@@ -25,6 +25,9 @@ pub(super) fn describe(endpoint_cpu: usize, load_cpu: usize) -> Result<Machine, 
         // Other architectures than x86 name it otherwise, or not at all.
         processor: model("model name").or_else(|| model("CPU part")).unwrap_or_else(|| "unknown".to_owned()),
         processors: cpuinfo.lines().filter(|line| line.starts_with("processor")).count(),
+        // New namespaces take it over.
+        congestion_control: std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")
+            .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned()),
         endpoint_cpu,
         load_cpu,
         started: client::now(),

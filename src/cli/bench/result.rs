@@ -28,6 +28,8 @@ pub(super) struct Machine {
     pub(super) kernel: String,
     pub(super) processor: String,
     pub(super) processors: usize,
+    /// How the kernel's TCP, which the load comes from, controls congestion.
+    pub(super) congestion_control: String,
     /// What the endpoint runs on, and the ceiling's server.
     pub(super) endpoint_cpu: usize,
     /// What load generator and on-premises side run on.

@@ -12,13 +12,14 @@ pub(super) fn introduction(machine: &Machine, settings: &Settings) -> String {
     let commit = machine.commit.map_or_else(String::new, |commit| format!(", commit {commit}"));
     let optimised = if machine.optimised { "" } else { "\nA build without optimisation: these numbers mean nothing." };
     format!(
-        "vpce {}{commit}, build {}\n{}, {} processors, Linux {}; endpoint on processor {}, load and on-premises on {}\n\
+        "vpce {}{commit}, build {}\n{}, {} processors, Linux {}, TCP {}; endpoint on processor {}, load and on-premises on {}\n\
          {} runs of {:.1} s behind {:.1} s of warm-up, variants interleaved; path {}, MTU {}{}{optimised}\n",
         machine.version,
         &machine.program_sha256[..12],
         machine.processor,
         machine.processors,
         machine.kernel,
+        machine.congestion_control,
         machine.endpoint_cpu,
         machine.load_cpu,
         settings.runs,
