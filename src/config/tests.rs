@@ -394,7 +394,7 @@ fn workload_faults_are_found_where_they_are() {
         ("runtime = \"python3.13\"", "runtime = §\"nodejs22.x\"", "neither \"python3.N\""),
         ("runtime = \"python3.13\"", "runtime = §\"provided.al2023\"", "`runtime` is a custom one"),
         ("runtime = \"python3.13\"", "§builtin = \"echo\"", "exactly one of"),
-        ("source = \"def", "builtin = §\"ecko\" #", "the only built-in function"),
+        ("source = \"def", "builtin = §\"ecko\" #", "the built-in functions are"),
         ("handler = \"handler.handler\"", "handler = §\"handler\"", "`module.function`"),
         ("timeout = \"3s\"", "timeout = §\"16m\"", "outside 1s to 900s"),
         ("memory = 128", "memory = §64", "outside 128 to 10240"),
