@@ -9,7 +9,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{Timespec, epoll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::io::Errno;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 
@@ -190,14 +191,7 @@ impl<'a> Driver<'a> {
             if let Some(due) = self.pace.as_ref().and_then(Pace::next).filter(|_| !self.free.is_empty()) {
                 limit = limit.min(due);
             }
-            let wait = nanos(limit.saturating_duration_since(now));
-            // At most a tenth of a second.
-            let wait = Timespec { tv_sec: 0, tv_nsec: i64::try_from(wait).unwrap_or(0) };
-            events.clear();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&wait)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
+            self.wait(&mut events, limit.saturating_duration_since(now))?;
             for event in &events {
                 let slot = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
                 self.handle(slot, event.flags)?;
@@ -206,6 +200,21 @@ impl<'a> Driver<'a> {
                 self.look(now)?;
             }
         }
+    }
+
+    /// Waits for events, at most this long.
+    fn wait(&self, events: &mut Vec<epoll::Event>, most: Duration) -> Result<(), Trouble> {
+        // At most a tenth of a second.
+        let mut most = Timespec { tv_sec: 0, tv_nsec: i64::try_from(nanos(most)).unwrap_or(0) };
+        let interrupted = |errno: Errno| if errno == Errno::INTR { Ok(0) } else { Err(errno) };
+        if self.pace.is_some() {
+            // epoll rounds its time up to milliseconds, and a request would leave that much too late.
+            poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Some(&most)).or_else(interrupted)?;
+            most.tv_nsec = 0;
+        }
+        events.clear();
+        epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&most)).or_else(interrupted)?;
+        Ok(())
     }
 
     /// Finds connections from which nothing was heard for too long.
