@@ -113,6 +113,16 @@ counted! {
         TcpResetRx = (Tcp, "TCP_RESET_RX"),
         /// RSTs sent to clients.
         TcpResetTx = (Tcp, "TCP_RESET_TX"),
+        /// Segments sent again through the tunnel because they were lost.
+        TcpRetransmitted = (Tcp, "TCP_RETRANSMITTED"),
+        /// Last segments sent again through the tunnel because nothing was heard of them.
+        TcpLossProbe = (Tcp, "TCP_LOSS_PROBE"),
+        /// Retransmission time-outs of connections through the tunnel.
+        TcpTimeout = (Tcp, "TCP_TIMEOUT"),
+        /// Segments that receivers beyond the tunnel acknowledged selectively.
+        TcpSelectiveAck = (Tcp, "TCP_SELECTIVE_ACK"),
+        /// Reports of receivers beyond the tunnel that something arrived twice.
+        TcpSpurious = (Tcp, "TCP_SPURIOUS"),
         /// Full TLS handshakes.
         TlsHandshake = (Tls, "TLS_HANDSHAKE"),
         /// Resumed TLS handshakes.
@@ -195,6 +205,8 @@ counted! {
         TcpHandshakeTimeout = (Tcp, "TCP_HANDSHAKE_TIMEOUT"),
         /// No memory for another connection.
         TcpSocketLimit = (Tcp, "TCP_SOCKET_LIMIT"),
+        /// It acknowledges what was never sent.
+        TcpAckInvalid = (Tcp, "TCP_ACK_INVALID"),
         /// The name in the ClientHello is not ours.
         TlsUnknownName = (Tls, "TLS_UNKNOWN_NAME"),
         /// Not TLS, or a broken handshake or record.

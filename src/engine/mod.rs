@@ -135,6 +135,7 @@ impl Engine {
         }
         self.serving.start_due_events();
         self.open_hosts();
+        self.tcp.count_recovery(&self.counters);
         self.ready.len() > 0
     }
 

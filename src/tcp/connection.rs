@@ -6,6 +6,7 @@ use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::Socket;
 pub use smoltcp::socket::tcp::State;
 
+use super::recovery::Recovery;
 use super::{Class, smoltcp_duration};
 
 /// How often a stalled sender asks for the window.
@@ -21,6 +22,8 @@ pub struct Connection {
     keep_alive: Option<Duration>,
     /// Whether a stalled sender is being helped out, see [`Connection::mend_stall`].
     is_probing: bool,
+    /// The sender above smoltcp, where packets may be lost.
+    pub(super) recovery: Option<Box<Recovery>>,
     handle: SocketHandle,
 }
 
@@ -31,10 +34,10 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) fn new(set: SocketSet<'static>, class: Class) -> Self {
+    pub(super) fn new(set: SocketSet<'static>, class: Class, recovery: Option<Box<Recovery>>) -> Self {
         #[expect(clippy::expect_used, reason = "every set is made with one socket and keeps it")]
         let handle = set.iter().next().map(|(handle, _)| handle).expect("a set holds its one socket");
-        let mut connection = Self { set, class, real_mss: 0, keep_alive: None, is_probing: false, handle };
+        let mut connection = Self { set, class, real_mss: 0, keep_alive: None, is_probing: false, recovery, handle };
         connection.set_liveness(None, None);
         connection
     }
@@ -83,6 +86,11 @@ impl Connection {
 
     /// Bytes that were sent and not yet acknowledged, or not yet sent.
     pub fn unacknowledged(&self) -> usize {
+        self.queued() + self.recovery.as_ref().map_or(0, |recovery| recovery.hidden())
+    }
+
+    /// Bytes that smoltcp holds.
+    pub(super) fn queued(&self) -> usize {
         self.set.get::<Socket<'_>>(self.handle).send_queue()
     }
 
@@ -109,7 +117,7 @@ impl Connection {
     /// smoltcp takes the window of an older one (RFC 9293 §3.10.7.4 compares SND.WL1 and SND.WL2). A keep-alive asks for the
     /// window as a probe does. `is_stalled` says that the connection waits for nothing but packets.
     pub(super) fn mend_stall(&mut self, is_stalled: bool) {
-        let has_data = self.unacknowledged() > 0 && self.is_established();
+        let has_data = self.queued() > 0 && self.is_established();
         if is_stalled && has_data && !self.is_probing {
             self.is_probing = true;
             self.socket().set_keep_alive(Some(smoltcp_duration(PROBE_EVERY)));

@@ -12,6 +12,7 @@
 
 mod connection;
 mod device;
+mod recovery;
 mod segmentation;
 
 use std::time::Duration;
@@ -23,8 +24,10 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 pub use connection::{Connection, State};
 pub use device::{HEADROOM, PacketBuffer};
 use device::{SlotDevice, capabilities};
+use recovery::{ChunkPool, Context, Recovery, Tally};
 
 use crate::time::Moment;
+use crate::verdict::{Counters, Event, Reason};
 
 /// Which way a connection's packets go.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -64,6 +67,9 @@ pub struct TcpStage {
     interfaces: [Interface; CLASSES],
     devices: [SlotDevice; CLASSES],
     pool: Vec<SocketSet<'static>>,
+    recoveries: Vec<Box<Recovery>>,
+    chunks: ChunkPool,
+    tally: Tally,
     buffer: usize,
     limit: usize,
     live: usize,
@@ -94,7 +100,17 @@ impl TcpStage {
             interface(setup, tunnel4, false),
             interface(setup, tunnel6, true),
         ];
-        Self { interfaces, devices, pool: Vec::new(), buffer: setup.buffer, limit: setup.limit, live: 0 }
+        Self {
+            interfaces,
+            devices,
+            pool: Vec::new(),
+            recoveries: Vec::new(),
+            chunks: ChunkPool::default(),
+            tally: Tally::default(),
+            buffer: setup.buffer,
+            limit: setup.limit,
+            live: 0,
+        }
     }
 
     /// A connection that waits for the SYN to `local`; `None` at the limit.
@@ -136,6 +152,62 @@ impl TcpStage {
         if connection.class == Class::Vpc6 && !connection.is_established() {
             segmentation::present_large_mss(&mut connection.real_mss, packet, self.devices[Class::Vpc6 as usize].mtu());
         }
+        let Some(mut recovery) = connection.recovery.take() else { return self.give(connection, packet, now, out) };
+        recovery.handle_ingress(packet, &mut self.context(now));
+        if self.give(connection, packet, now, out) && !recovery.handle_egress(out, &mut self.context(now)) {
+            out.clear();
+        }
+        if !recovery.is_idle() && connection.is_over() {
+            recovery.stop(&mut self.chunks);
+        }
+        connection.recovery = Some(recovery);
+        !out.is_empty()
+    }
+
+    /// Emits at most one packet of the connection into `out`; returns whether it did. Call until it returns false.
+    pub fn poll_egress(&mut self, connection: &mut Connection, now: Moment, out: &mut PacketBuffer) -> bool {
+        out.clear();
+        let Some(mut recovery) = connection.recovery.take() else { return self.take_from(connection, now, out) };
+        let has_packet = self.poll_recovered(connection, &mut recovery, now, out);
+        connection.recovery = Some(recovery);
+        has_packet
+    }
+
+    /// Emits what is to be sent again, then what smoltcp has, as far as the recovery lets it.
+    fn poll_recovered(
+        &mut self,
+        connection: &mut Connection,
+        recovery: &mut Recovery,
+        now: Moment,
+        out: &mut PacketBuffer,
+    ) -> bool {
+        if !recovery.is_idle() && connection.is_over() {
+            recovery.stop(&mut self.chunks);
+        }
+        if recovery.poll_again(out, &mut self.context(now)) {
+            return true;
+        }
+        let mut acknowledgement = [0; 60];
+        loop {
+            while self.take_from(connection, now, out) {
+                if recovery.handle_egress(out, &mut self.context(now)) {
+                    return true;
+                }
+            }
+            let queued = connection.queued();
+            let Some(len) = recovery.poll_window(queued, &mut acknowledgement, &mut self.context(now)) else {
+                return false;
+            };
+            if self.give(connection, &acknowledgement[..len], now, out)
+                && recovery.handle_egress(out, &mut self.context(now))
+            {
+                return true;
+            }
+        }
+    }
+
+    /// Gives smoltcp a packet; returns whether an answer lies in `out`.
+    fn give(&mut self, connection: &mut Connection, packet: &[u8], now: Moment, out: &mut PacketBuffer) -> bool {
         out.clear();
         let real_mss = connection.real_mss;
         let (interface, device) = self.interface(connection.class);
@@ -145,8 +217,8 @@ impl TcpStage {
         !out.is_empty()
     }
 
-    /// Emits at most one packet of the connection into `out`; returns whether it did. Call until it returns false.
-    pub fn poll_egress(&mut self, connection: &mut Connection, now: Moment, out: &mut PacketBuffer) -> bool {
+    /// Takes a packet from smoltcp; returns whether there was one.
+    fn take_from(&mut self, connection: &mut Connection, now: Moment, out: &mut PacketBuffer) -> bool {
         out.clear();
         let real_mss = connection.real_mss;
         let (interface, device) = self.interface(connection.class);
@@ -161,19 +233,40 @@ impl TcpStage {
     pub fn poll_at(&mut self, connection: &mut Connection, now: Moment) -> Option<Moment> {
         let (interface, _) = self.interface(connection.class);
         let mut at = interface.poll_at(instant(now), &connection.set);
-        if at.is_none() || connection.unacknowledged() == 0 {
+        if at.is_none() || connection.queued() == 0 {
             connection.mend_stall(at.is_none());
             at = interface.poll_at(instant(now), &connection.set);
         }
-        let at = at?;
-        let micros = u64::try_from(at.total_micros()).unwrap_or(0);
-        Some(Moment::from_nanos(micros.saturating_mul(1_000)))
+        let micros = at.map(|at| u64::try_from(at.total_micros()).unwrap_or(0));
+        let own = micros.map(|micros| Moment::from_nanos(micros.saturating_mul(1_000)));
+        let recovery = connection.recovery.as_ref().and_then(|recovery| recovery.deadline());
+        [own, recovery].into_iter().flatten().min()
+    }
+
+    /// Counts what the recovery did since the last call.
+    pub fn count_recovery(&mut self, counters: &Counters) {
+        if self.tally == Tally::default() {
+            return;
+        }
+        let Tally { again, probes, timeouts, selective, spurious, invalid } = std::mem::take(&mut self.tally);
+        counters.add(Event::TcpRetransmitted, again);
+        counters.add(Event::TcpLossProbe, probes);
+        counters.add(Event::TcpTimeout, timeouts);
+        counters.add(Event::TcpSelectiveAck, selective);
+        counters.add(Event::TcpSpurious, spurious);
+        (0..invalid).for_each(|_| counters.deny(Reason::TcpAckInvalid));
     }
 
     /// Takes a connection back. Its socket is reused; what was buffered is lost.
     pub fn release(&mut self, mut connection: Connection) {
         connection.socket().abort();
         self.live = self.live.saturating_sub(1);
+        if let Some(mut recovery) = connection.recovery.take() {
+            recovery.reset(&mut self.chunks);
+            if self.recoveries.len() < POOL_LIMIT {
+                self.recoveries.push(recovery);
+            }
+        }
         if self.pool.len() < POOL_LIMIT {
             self.pool.push(connection.set);
         }
@@ -195,7 +288,12 @@ impl TcpStage {
         }
         self.live += 1;
         let set = self.pool.pop().unwrap_or_else(|| new_set(self.buffer));
-        Some(Connection::new(set, Class::of(leg, v6)))
+        let recovery = (leg == Leg::Tunnel).then(|| self.recoveries.pop().unwrap_or_default());
+        Some(Connection::new(set, Class::of(leg, v6), recovery))
+    }
+
+    fn context(&mut self, now: Moment) -> Context<'_> {
+        Context { now, pool: &mut self.chunks, tally: &mut self.tally }
     }
 
     fn interface(&mut self, class: Class) -> (&mut Interface, &mut SlotDevice) {
