@@ -227,3 +227,6 @@ impl Recovery {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
