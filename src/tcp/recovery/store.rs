@@ -31,6 +31,12 @@ impl ChunkPool {
         if self.lent < LENT_LIMIT { BYTES_LIMIT } else { SCARCE_BYTES }
     }
 
+    /// Whether no connection has any.
+    #[cfg(test)]
+    pub(super) fn is_whole(&self) -> bool {
+        self.lent == 0
+    }
+
     fn take(&mut self) -> Chunk {
         self.lent += 1;
         self.free.pop().unwrap_or_else(|| Box::new([0; CHUNK]))

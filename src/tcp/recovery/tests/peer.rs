@@ -34,9 +34,10 @@ pub(super) struct Peer {
     pub(super) is_stalled: bool,
     iss: u32,
     irs: Option<u32>,
-    /// Offset of the next byte expected, from 0.
+    /// Offset of the next byte expected, from 0; a FIN counts as one.
     pub(super) next: u64,
     pub(super) has_fin: bool,
+    fin: Option<u64>,
     /// Pieces beyond it, by start.
     pieces: BTreeMap<u64, u64>,
     /// Starts of pieces, the one that changed last first.
@@ -59,6 +60,7 @@ impl Peer {
             irs: None,
             next: 0,
             has_fin: false,
+            fin: None,
             pieces: BTreeMap::new(),
             recent: Vec::new(),
             unacknowledged: 0,
@@ -97,7 +99,8 @@ impl Peer {
     }
 
     pub(super) fn window(&self) -> u64 {
-        (self.buffer - self.unread).saturating_sub(self.pieces.values().zip(self.pieces.keys()).map(|(e, s)| e - s).sum())
+        let beyond: u64 = self.pieces.iter().map(|(start, end)| end - start).sum();
+        self.buffer.saturating_sub(self.unread + beyond)
     }
 
     /// An acknowledgement of all there is.
@@ -109,7 +112,7 @@ impl Peer {
         let window = u16::try_from(self.window() >> SCALE).unwrap_or(u16::MAX);
         let mut tcp = TcpHeader::new(self.local.port(), self.remote.port(), self.iss.wrapping_add(1), window);
         tcp.ack = true;
-        tcp.acknowledgment_number = wire(self.next + u64::from(self.has_fin));
+        tcp.acknowledgment_number = wire(self.next);
         let mut blocks: Vec<(u32, u32)> = duplicate.map(|(a, b)| (wire(a), wire(b))).into_iter().collect();
         blocks.extend(self.recent.iter().map(|start| (wire(*start), wire(self.pieces[start]))));
         blocks.truncate(4);
@@ -143,22 +146,25 @@ impl Peer {
         }
         let first = self.irs?.wrapping_add(1).wrapping_add(self.next as u32);
         let start = self.next.checked_add_signed(i64::from(meta.tcp_sequence().wrapping_sub(first) as i32))?;
-        let end = start + payload.len() as u64;
-        if start.saturating_add(1) == self.next && end == self.next && !self.has_fin && payload == [0] {
+        let end = start + payload.len() as u64 + u64::from(meta.tcp_flags().contains(TcpFlags::FIN));
+        if start == end {
+            return None;
+        }
+        if start + 1 == self.next && end == self.next && payload == [0] {
             // A keep-alive.
             return Some(self.acknowledge(None));
         }
-        assert!(payload == &STREAM[start as usize..end as usize], "bytes {start} to {end} of the stream changed");
-        let is_fin = meta.tcp_flags().contains(TcpFlags::FIN) && end <= self.next + self.pieces_behind(self.next, end);
-        let has_fin_flag = meta.tcp_flags().contains(TcpFlags::FIN);
-        if payload.is_empty() && !has_fin_flag {
-            return None;
+        let data = &STREAM[start as usize..][..payload.len()];
+        assert!(payload == data, "bytes {start} to {end} of the stream changed");
+        if meta.tcp_flags().contains(TcpFlags::FIN) {
+            assert!(self.fin.is_none_or(|fin| fin == end), "FIN stands where it stood");
+            self.fin = Some(end);
         }
-        if end <= self.next && !(has_fin_flag && !self.has_fin && end == self.next) {
+        if end <= self.next {
             self.duplicates += 1;
-            return Some(self.acknowledge((!payload.is_empty()).then_some((start, end))));
+            return Some(self.acknowledge(Some((start, end))));
         }
-        if end > self.next + self.window() {
+        if end > self.next + self.window() + 1 {
             return Some(self.acknowledge(None));
         }
         if start > self.next {
@@ -183,17 +189,13 @@ impl Peer {
         if self.is_stalled {
             self.unread += self.next - before;
         }
-        self.has_fin |= has_fin_flag && is_fin;
+        self.has_fin = self.fin.is_some_and(|fin| self.next >= fin);
         self.unacknowledged += 1;
         if had_hole || self.has_fin || self.unacknowledged >= 2 {
             return Some(self.acknowledge(None));
         }
         self.due = self.due.or(Some(now + DELAY));
         None
-    }
-
-    fn pieces_behind(&self, next: u64, end: u64) -> u64 {
-        if self.pieces.is_empty() { end.saturating_sub(next) } else { 0 }
     }
 
     fn keep(&mut self, mut start: u64, mut end: u64) {
