@@ -5,8 +5,9 @@
 //! taken only after a security group said yes, and whole sets are pooled: a set costs more to make than a request to serve.
 //!
 //! Legs: toward the VPC the device segments (TSO) and computes checksums; toward the tunnel every packet must fit the
-//! tunnel's MTU and is checksummed here. Whatever smoltcp emits must reach the device: it has a one second minimum RTO and
-//! ignores received SACK, so the edge holds packets back instead of dropping them.
+//! tunnel's MTU and is checksummed here. smoltcp ignores received SACK and has a minimum time-out of a second. So whatever
+//! is emitted toward the VPC must reach the device, and the edge holds packets back instead of dropping them; through the
+//! tunnel, whose path loses packets, [`recovery`] is the sender.
 //!
 //! Not here: listening sockets, backlogs and SYN cookies; half-open connections are limited by the flow table.
 
@@ -67,6 +68,7 @@ pub struct TcpStage {
     interfaces: [Interface; CLASSES],
     devices: [SlotDevice; CLASSES],
     pool: Vec<SocketSet<'static>>,
+    #[expect(clippy::vec_box, reason = "a box goes from here into a connection and back")]
     recoveries: Vec<Box<Recovery>>,
     chunks: ChunkPool,
     tally: Tally,

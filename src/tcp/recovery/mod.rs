@@ -111,10 +111,7 @@ impl Recovery {
         let Some(mut header) = Header::parse(packet) else { return };
         if header.has(TcpFlags::SYN) {
             self.take_syn(&mut header, cx.now);
-        } else if header.has(TcpFlags::ACK)
-            && !header.has(TcpFlags::RST)
-            && self.stream.is_some()
-        {
+        } else if header.has(TcpFlags::ACK) && !header.has(TcpFlags::RST) && self.stream.is_some() {
             self.first_acknowledgement(cx.now);
             if let Some(stream) = &mut self.stream {
                 stream.handle_ingress(&mut header, cx);

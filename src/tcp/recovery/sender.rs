@@ -37,9 +37,16 @@ pub(super) struct Acknowledgement<'a> {
 enum Phase {
     Open,
     /// Something was lost; until `point` is acknowledged.
-    Recovery { point: u64, flight: u64, delivered: u64, out: u64 },
+    Recovery {
+        point: u64,
+        flight: u64,
+        delivered: u64,
+        out: u64,
+    },
     /// A time-out passed; until `point` is acknowledged.
-    Timeout { point: u64 },
+    Timeout {
+        point: u64,
+    },
 }
 
 /// What to go back to if all that was sent again turns out to have arrived twice.
@@ -218,8 +225,7 @@ impl Sender {
         if self.board.is_empty() {
             return None;
         }
-        let at = self.probe_at().map_or(self.timeout_at(), |at| at.min(self.timeout_at()));
-        Some(self.late_at.map_or(at, |late| late.min(at)))
+        [Some(self.timeout_at()), self.probe_at(), self.late_at].into_iter().flatten().min()
     }
 
     /// The segment to send again now, if there is one. Ask until there is none.
@@ -335,8 +341,7 @@ impl Sender {
 
     fn detect(&mut self, now: Moment) {
         let is_recovering = !matches!(self.phase, Phase::Open);
-        let (found, late_at) =
-            self.rack.detect(&mut self.board, now, &self.round_trip, is_recovering, self.mss);
+        let (found, late_at) = self.rack.detect(&mut self.board, now, &self.round_trip, is_recovering, self.mss);
         self.late_at = late_at;
         if found {
             self.enter_recovery();
@@ -384,8 +389,7 @@ impl Sender {
         }
         // An application that sends little must not make the window grow (RFC 7661).
         let window = self.cubic.window();
-        let is_limit =
-            was_flying + 2 * self.mss > window || self.cubic.is_slow_start() && was_flying * 2 > window;
+        let is_limit = was_flying + 2 * self.mss > window || self.cubic.is_slow_start() && was_flying * 2 > window;
         if delivered > 0 && is_limit {
             self.cubic.acknowledged(delivered, now, self.round_trip.smoothed().unwrap_or_default());
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use peer::{Peer, STREAM};
 
 use crate::config::PathDirection;
-use crate::tcp::{Connection, Leg, State, PacketBuffer, TcpSetup, TcpStage};
+use crate::tcp::{Connection, Leg, PacketBuffer, State, TcpSetup, TcpStage};
 use crate::time::Moment;
 use crate::tunnel::path::{Link, PathEmulator, PathRng};
 use crate::verdict::{Counters, Event, Reason};
@@ -63,7 +63,17 @@ impl Way {
         // Not a multiple of the generator's own step, which would only shift one sequence.
         let seed = (seed * 2 + salt + 1).wrapping_mul(0xd1b5_4a32_d192_ed03).rotate_left(29);
         let path = PathEmulator::new(&direction, 1_500, Arc::new(Link::new(&direction)), PathRng::from_seed(seed));
-        Self { path, trouble, rng: seed | 1, flying: BTreeMap::new(), sent: 0, offered: 0, spared: 0, lose: Vec::new(), is_dead: false }
+        Self {
+            path,
+            trouble,
+            rng: seed | 1,
+            flying: BTreeMap::new(),
+            sent: 0,
+            offered: 0,
+            spared: 0,
+            lose: Vec::new(),
+            is_dead: false,
+        }
     }
 
     fn draw(&mut self) -> u64 {
@@ -350,7 +360,8 @@ fn every_byte_arrives_whatever_the_path_does() {
             seed,
             ..VPN
         };
-        let mut net = if seed % 4 < 2 { Net::download(Leg::Tunnel, trouble) } else { Net::upload(Leg::Tunnel, trouble) };
+        let mut net =
+            if seed % 4 < 2 { Net::download(Leg::Tunnel, trouble) } else { Net::upload(Leg::Tunnel, trouble) };
         net.peer.has_sack = seed % 5 != 0;
         net.peer.buffer = [6 << 20, 64 << 10, 9_000][(seed % 7 % 3) as usize];
         net.transfer_and_close(20_000 + seed * 2_311);

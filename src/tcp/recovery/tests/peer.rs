@@ -16,9 +16,8 @@ const MSS: u16 = 1_398;
 const SCALE: u8 = 7;
 
 /// The stream: as many bytes as any test sends.
-pub(super) static STREAM: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    (0..STREAM_LEN).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
-});
+pub(super) static STREAM: LazyLock<Vec<u8>> =
+    LazyLock::new(|| (0..STREAM_LEN).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect());
 const STREAM_LEN: u64 = 8 << 20;
 
 pub(super) struct Peer {
@@ -199,8 +198,12 @@ impl Peer {
     }
 
     fn keep(&mut self, mut start: u64, mut end: u64) {
-        let touching: Vec<u64> =
-            self.pieces.iter().filter(|(from, until)| **from <= end && **until >= start).map(|(from, _)| *from).collect();
+        let touching: Vec<u64> = self
+            .pieces
+            .iter()
+            .filter(|(from, until)| **from <= end && **until >= start)
+            .map(|(from, _)| *from)
+            .collect();
         for from in touching {
             let until = self.pieces.remove(&from).unwrap();
             self.recent.retain(|start| *start != from);
