@@ -21,14 +21,14 @@
 //! | [`scoreboard`] | which segments arrived |
 //! | [`rack`] | which are lost |
 //! | [`rtt`] | round trips and time-outs |
-//! | [`cubic`] | how much may be under way |
+//! | [`model`] | how much may be under way |
 //! | [`sender`] | all of these together, without packets |
 //! | [`stream`] | what the sender makes of packets, and smoltcp gets to see of them |
 //!
 //! Not here: ECN, pacing, timestamps (smoltcp sends none), path MTU discovery (the tunnel's MTU is known).
 
-mod cubic;
 mod header;
+mod model;
 mod rack;
 mod rtt;
 mod scoreboard;
@@ -220,7 +220,7 @@ impl Recovery {
     /// The peer acknowledged this side's SYN.
     fn first_acknowledgement(&mut self, now: Moment) {
         if let (Some(stream), Some(sent_at)) = (&mut self.stream, self.handshake.sent_at.take()) {
-            stream.sender.measure(now.since(sent_at));
+            stream.sender.measure(now.since(sent_at), now);
         }
     }
 }

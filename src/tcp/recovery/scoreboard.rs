@@ -31,6 +31,22 @@ pub(super) struct Sent {
     pub(super) again: bool,
     /// When it was last sent.
     pub(super) at: Moment,
+    /// What had been delivered then.
+    pub(super) then: Progress,
+    /// If it is [`Fate::Sacked`]: so many from here on are too, it is known.
+    pub(super) run: u32,
+}
+
+/// How far a connection had come when a segment was sent (draft-cheng-iccrg-delivery-rate-estimation).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// Bytes delivered, and when the last of them were.
+    pub(super) delivered: u64,
+    pub(super) at: Moment,
+    /// When the newest of these had been sent.
+    pub(super) sent_at: Moment,
+    /// The application had nothing more to send.
+    pub(super) is_limited: bool,
 }
 
 impl Sent {
@@ -161,15 +177,19 @@ impl Scoreboard {
     pub(super) fn renege(&mut self) {
         self.known = Default::default();
         for sent in self.segments.iter_mut().filter(|sent| sent.fate == Fate::Sacked) {
-            sent.fate = Fate::Flying;
+            (sent.fate, sent.run) = (Fate::Flying, 0);
         }
         self.sacked = 0;
     }
 
     /// Marks flying segments lost as long as `judge` goes on; returns whether any was.
+    #[inline]
     pub(super) fn mark_lost(&mut self, mut judge: impl FnMut(&Sent) -> Judgement) -> bool {
-        let before = self.lost;
-        for sent in &mut self.segments {
+        let (before, mut index) = (self.lost, 0);
+        loop {
+            index = self.skip_sacked(index);
+            let Some(sent) = self.segments.get_mut(index) else { break };
+            index += 1;
             if sent.fate != Fate::Flying {
                 continue;
             }
@@ -186,21 +206,42 @@ impl Scoreboard {
         self.lost != before
     }
 
+    /// The first segment from `index` on that is not sacked. Remembers what it went over, so that it need not go there again:
+    /// with a lossy path there are few holes between many segments.
+    #[inline]
+    fn skip_sacked(&mut self, index: usize) -> usize {
+        let mut next = index;
+        while let Some(sent) = self.segments.get(next)
+            && sent.fate == Fate::Sacked
+        {
+            next += sent.run.max(1) as usize;
+        }
+        if next > index
+            && let Some(sent) = self.segments.get_mut(index)
+        {
+            sent.run = (next - index) as u32;
+        }
+        next
+    }
+
     /// The first lost segment.
     pub(super) fn first_lost(&mut self) -> Option<&mut Sent> {
         if self.lost == 0 {
             return None;
         }
-        let from = self.segments.partition_point(|sent| sent.end <= self.lost_from);
-        let found = self.segments.range_mut(from..).find(|sent| sent.fate == Fate::Lost)?;
+        let mut index = self.segments.partition_point(|sent| sent.end <= self.lost_from);
+        while self.segments.get(index)?.fate != Fate::Lost {
+            index = self.skip_sacked(index + 1);
+        }
+        let found = self.segments.get_mut(index)?;
         self.lost_from = found.start;
         Some(found)
     }
 
     /// The first lost segment, which is sent again now.
-    pub(super) fn resend_first_lost(&mut self, now: Moment) -> Option<Sent> {
+    pub(super) fn resend_first_lost(&mut self, now: Moment, then: Progress) -> Option<Sent> {
         let sent = self.first_lost()?;
-        (sent.fate, sent.again, sent.at) = (Fate::Flying, true, now);
+        (sent.fate, sent.again, sent.at, sent.then) = (Fate::Flying, true, now, then);
         let sent = *sent;
         self.lost -= sent.len();
         self.lost_from = sent.end;
@@ -208,12 +249,12 @@ impl Scoreboard {
     }
 
     /// The last segment that is not known to have arrived, which is sent again now.
-    pub(super) fn resend_last(&mut self, now: Moment) -> Option<Sent> {
+    pub(super) fn resend_last(&mut self, now: Moment, then: Progress) -> Option<Sent> {
         let sent = self.segments.iter_mut().rev().find(|sent| sent.fate != Fate::Sacked)?;
         if sent.fate == Fate::Lost {
             self.lost -= sent.len();
         }
-        (sent.fate, sent.again, sent.at) = (Fate::Flying, true, now);
+        (sent.fate, sent.again, sent.at, sent.then) = (Fate::Flying, true, now, then);
         Some(*sent)
     }
 }
@@ -236,7 +277,16 @@ mod tests {
         for n in 0..segments {
             let (start, end) = (n * 100, n * 100 + 100);
             let at = Moment::from_millis(n);
-            board.push(Sent { start, end, has_fin: false, fate: Fate::Flying, again: false, at });
+            board.push(Sent {
+                start,
+                end,
+                has_fin: false,
+                fate: Fate::Flying,
+                again: false,
+                at,
+                then: Progress::default(),
+                run: 0,
+            });
         }
         board
     }
@@ -272,13 +322,14 @@ mod tests {
         assert!(is_lost);
         assert_eq!((board.lost(), board.flying()), (200, 300));
         let now = Moment::from_millis(50);
-        let again: Vec<_> = std::iter::from_fn(|| board.resend_first_lost(now)).map(|sent| sent.start).collect();
+        let again: Vec<_> =
+            std::iter::from_fn(|| board.resend_first_lost(now, Progress::default())).map(|sent| sent.start).collect();
         assert_eq!(again, [0, 200]);
         assert_eq!((board.lost(), board.flying()), (0, 500));
-        assert_eq!(board.resend_last(now).map(|sent| (sent.start, sent.again)), Some((500, true)));
+        assert_eq!(board.resend_last(now, Progress::default()).map(|sent| (sent.start, sent.again)), Some((500, true)));
         board.renege();
         assert_eq!((board.sacked(), board.flying()), (0, 600));
         assert!(board.mark_lost(|_| Judgement::Lost));
-        assert_eq!(board.resend_first_lost(now).map(|sent| sent.start), Some(0));
+        assert_eq!(board.resend_first_lost(now, Progress::default()).map(|sent| sent.start), Some(0));
     }
 }

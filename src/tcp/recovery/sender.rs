@@ -1,17 +1,17 @@
 //! The sender: what is lost, what is sent again, how much may be under way, and when to look. Knows offsets and time, no
 //! packets.
 //!
-//! Losses are found by RACK and probed for at the tail (RFC 8985); what is under way shrinks by proportional rate reduction
-//! (RFC 6937) to what CUBIC leaves. A loss that a duplicate's report (RFC 2883) shows to have been none is undone (RFC 3708).
+//! Losses are found by RACK and probed for at the tail (RFC 8985). How much may be under way is the [`Model`]'s to say, and
+//! how much of it may leave at once is bounded by what arrives.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use super::Tally;
-use super::cubic::{Before, Cubic};
+use super::model::{Delivery, Model};
 use super::rack::Rack;
 use super::rtt::RoundTrip;
-use super::scoreboard::{Fate, Judgement, Scoreboard, Sent};
+use super::scoreboard::{Fate, Judgement, Progress, Scoreboard, Sent};
 use crate::time::Moment;
 
 /// How long a receiver may keep the acknowledgement of a single segment to itself: Linux's shortest delay. RFC 8985 §7.2
@@ -19,6 +19,9 @@ use crate::time::Moment;
 const ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(40);
 /// A probe waits this long at least (RFC 8985 §7.2, as Linux).
 const PROBE_MIN: Duration = Duration::from_millis(2);
+/// Segments that may leave at once, without anything that arrives. Beyond them, twice as much as arrives: that is how a
+/// window opens that doubles with each round trip.
+const BURST_SEGMENTS: u64 = 10;
 
 /// What an acknowledgement says.
 #[derive(Clone, Copy, Debug)]
@@ -33,37 +36,14 @@ pub(super) struct Acknowledgement<'a> {
     pub(super) is_repeated: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Phase {
-    Open,
-    /// Something was lost; until `point` is acknowledged.
-    Recovery {
-        point: u64,
-        flight: u64,
-        delivered: u64,
-        out: u64,
-    },
-    /// A time-out passed; until `point` is acknowledged.
-    Timeout {
-        point: u64,
-    },
-}
-
-/// What to go back to if all that was sent again turns out to have arrived twice.
-#[derive(Clone, Copy, Debug)]
-struct Undo {
-    before: Before,
-    again: u32,
-}
-
 #[derive(Debug)]
 pub(super) struct Sender {
     board: Scoreboard,
     rack: Rack,
-    cubic: Cubic,
+    model: Model,
     round_trip: RoundTrip,
-    phase: Phase,
-    undo: Option<Undo>,
+    /// Something was lost; until this is acknowledged.
+    recovers_until: Option<u64>,
     pub(super) una: u64,
     pub(super) nxt: u64,
     mss: u64,
@@ -81,6 +61,12 @@ pub(super) struct Sender {
     owes_segment: bool,
     owes_probe: bool,
     last_sent: Moment,
+    /// Bytes delivered in all, and when the last were, and when those had been sent.
+    progress: Progress,
+    /// Until so many are delivered, the application is what limits.
+    limited_until: u64,
+    /// Bytes that may leave before something arrives.
+    credit: u64,
 }
 
 impl Sender {
@@ -89,10 +75,9 @@ impl Sender {
         Self {
             board,
             rack: Rack::default(),
-            cubic: Cubic::new(mss),
+            model: Model::new(mss),
             round_trip: RoundTrip::default(),
-            phase: Phase::Open,
-            undo: None,
+            recovers_until: None,
             una: start,
             nxt: start,
             mss,
@@ -105,6 +90,9 @@ impl Sender {
             owes_segment: false,
             owes_probe: false,
             last_sent: Moment::default(),
+            progress: Progress::default(),
+            limited_until: 0,
+            credit: BURST_SEGMENTS * mss,
         }
     }
 
@@ -116,9 +104,10 @@ impl Sender {
         self.board.is_empty()
     }
 
-    /// Takes a measurement of the handshake.
-    pub(super) fn measure(&mut self, sample: Duration) {
+    /// Takes a measurement of the round trip.
+    pub(super) fn measure(&mut self, sample: Duration, now: Moment) {
         self.round_trip.measure(sample);
+        self.model.measured(sample, now);
     }
 
     /// Forgets what is under way.
@@ -138,7 +127,14 @@ impl Sender {
         if self.board.lost() > 0 || self.board.is_full() {
             return 0;
         }
-        self.cubic.window().saturating_sub(self.flying()) / self.mss * self.mss
+        self.room().min(self.credit) / self.mss * self.mss
+    }
+
+    /// The application has nothing more to send for now: what is delivered until all of this is says nothing of the path.
+    pub(super) fn rest(&mut self) {
+        if self.board.lost() == 0 && self.room() >= self.mss {
+            self.limited_until = self.progress.delivered + self.board.flying() + 1;
+        }
     }
 
     /// Notes new data, sent at `now`.
@@ -146,10 +142,22 @@ impl Sender {
     pub(super) fn sent(&mut self, end: u64, has_fin: bool, now: Moment) {
         if self.board.is_empty() {
             self.timeout_since = now;
+            (self.progress.at, self.progress.sent_at) = (now, now);
+            self.credit = self.credit.max(BURST_SEGMENTS * self.mss);
         }
+        let then = self.then();
         (self.probe_since, self.last_sent) = (now, now);
-        self.board.push(Sent { start: self.nxt, end, has_fin, fate: Fate::Flying, again: false, at: now });
-        self.count_out(end - self.nxt);
+        self.board.push(Sent {
+            start: self.nxt,
+            end,
+            has_fin,
+            fate: Fate::Flying,
+            again: false,
+            at: now,
+            then,
+            run: 0,
+        });
+        self.credit = self.credit.saturating_sub(end - self.nxt);
         self.nxt = end;
     }
 
@@ -161,14 +169,17 @@ impl Sender {
 
     /// Takes an acknowledgement.
     pub(super) fn acknowledge(&mut self, ack: Acknowledgement<'_>, now: Moment, tally: &mut Tally) {
-        let (before, was_flying) = (self.una, self.flying());
+        let before = self.una;
         let Self { board, rack, round_trip, .. } = self;
-        let (mut delivered, mut newest) = (0, None);
+        let (mut bytes, mut newest, mut measured) = (0, None::<Sent>, None);
         let mut arrived = |sent: &Sent, rack: &mut Rack| {
-            delivered += sent.end - sent.start;
+            bytes += sent.end - sent.start;
             rack.delivered(sent, now, round_trip);
+            if newest.is_none_or(|newest| (newest.at, newest.end) < (sent.at, sent.end)) {
+                newest = Some(*sent);
+            }
             if !sent.again {
-                newest = newest.max(Some(sent.at));
+                measured = measured.max(Some(sent.at));
             }
         };
         board.advance(ack.una, |sent| arrived(sent, rack));
@@ -176,23 +187,30 @@ impl Sender {
             tally.selective += 1;
             arrived(sent, rack);
         });
-        if let Some(at) = newest {
-            self.round_trip.measure(now.since(at));
+        if let Some(at) = measured {
+            self.measure(now.since(at), now);
         }
         self.una = ack.una;
         if ack.una > before {
             self.round_trip.progress();
             (self.timeout_since, self.probe_since, self.repeated) = (now, now, 0);
-        } else if delivered > 0 {
+        } else if bytes > 0 {
             self.probe_since = now;
         }
         if ack.is_duplicate_report {
-            self.take_duplicate_report(tally);
+            tally.spurious += 1;
+            self.rack.duplicate(self.una, self.nxt);
         }
-        self.judge_probe(&ack, before);
-        self.leave_phase();
-        self.find_losses(&ack, ack.una > before, now);
-        self.adjust_window(delivered, was_flying, ack.una > before, now);
+        self.probed = self.probed.filter(|end| self.una < *end);
+        if self.recovers_until.is_some_and(|point| self.una >= point) {
+            self.rack.recovered();
+            self.recovers_until = None;
+        }
+        let lost = self.find_losses(&ack, ack.una > before, now);
+        self.credit = self.credit.min(BURST_SEGMENTS * self.mss) + 2 * bytes;
+        if let Some(newest) = newest {
+            self.tell_model(bytes, &newest, lost, now);
+        }
     }
 
     /// Does what time alone brings about. Call before sending.
@@ -202,7 +220,6 @@ impl Sender {
         }
         if self.late_at.is_some_and(|at| at <= now) {
             self.detect(now);
-            self.adjust_window(0, 0, false, now);
         }
         if self.timeout_at() <= now {
             self.time_out(now, tally);
@@ -214,7 +231,7 @@ impl Sender {
     /// Nothing was sent for a time-out's length: begins with a small window again.
     pub(super) fn restart_if_stale(&mut self, now: Moment) {
         if self.board.is_empty() && now.since(self.last_sent) > self.round_trip.timeout() {
-            self.cubic.restart();
+            self.model.restart();
             self.last_sent = now;
         }
     }
@@ -233,34 +250,46 @@ impl Sender {
         if self.board.is_empty() {
             return None;
         }
-        let room = self.cubic.window().saturating_sub(self.flying());
+        let (room, then) = (self.room().min(self.credit), self.then());
         let fits = self.board.first_lost().is_some_and(|sent| sent.end - sent.start <= room);
         let sent = if self.board.lost() > 0 && (fits || self.owes_segment) {
             tally.again += 1;
-            self.board.resend_first_lost(now)?
+            self.board.resend_first_lost(now, then)?
         } else if self.owes_probe {
             tally.probes += 1;
-            self.board.resend_last(now)?
+            self.board.resend_last(now, then)?
         } else {
             return None;
         };
         (self.owes_segment, self.owes_probe, self.last_sent) = (false, false, now);
-        if let Some(undo) = &mut self.undo {
-            undo.again += 1;
-        }
-        self.count_out(sent.end - sent.start);
+        self.credit = self.credit.saturating_sub(sent.end - sent.start);
         Some(sent)
     }
 
-    /// Bytes under way. A receiver without SACK says with each repetition that something arrived.
-    fn flying(&self) -> u64 {
-        self.board.flying().saturating_sub(self.repeated * self.mss)
+    /// Bytes that the window has room for.
+    fn room(&self) -> u64 {
+        // A receiver without SACK says with each repetition that something arrived.
+        let flying = self.board.flying().saturating_sub(self.repeated * self.mss);
+        self.model.window().saturating_sub(flying)
     }
 
-    fn count_out(&mut self, bytes: u64) {
-        if let Phase::Recovery { out, .. } = &mut self.phase {
-            *out += bytes;
-        }
+    fn then(&self) -> Progress {
+        Progress { is_limited: self.limited_until > self.progress.delivered, ..self.progress }
+    }
+
+    /// How fast the newest of what was delivered got there (draft-cheng-iccrg-delivery-rate-estimation §3.3).
+    fn tell_model(&mut self, bytes: u64, newest: &Sent, lost: u64, now: Moment) {
+        let then = newest.then;
+        self.progress.delivered += bytes;
+        (self.progress.at, self.progress.sent_at) = (now, newest.at);
+        self.model.delivered(&Delivery {
+            bytes,
+            total: self.progress.delivered,
+            total_then: then.delivered,
+            interval: newest.at.since(then.sent_at).max(now.since(then.at)),
+            is_limited: then.is_limited,
+            lost,
+        });
     }
 
     fn timeout_at(&self) -> Moment {
@@ -269,7 +298,7 @@ impl Sender {
 
     /// When to send the last segment again because nothing is heard of it (RFC 8985 §7.2).
     fn probe_at(&self) -> Option<Moment> {
-        if self.probed.is_some() || !self.has_sack || !matches!(self.phase, Phase::Open) {
+        if self.probed.is_some() || !self.has_sack || self.recovers_until.is_some() {
             return None;
         }
         let mut wait = (self.round_trip.smoothed()? * 2).max(PROBE_MIN);
@@ -279,52 +308,13 @@ impl Sender {
         Some(self.probe_since + wait)
     }
 
-    fn take_duplicate_report(&mut self, tally: &mut Tally) {
-        tally.spurious += 1;
-        self.rack.duplicate(self.una, self.nxt);
-        let Some(undo) = &mut self.undo else { return };
-        undo.again = undo.again.saturating_sub(1);
-        if undo.again == 0 {
-            self.cubic.undo(undo.before);
-            (self.undo, self.phase) = (None, Phase::Open);
-        }
-    }
-
-    /// Whether a probe repaired a loss that nobody would know of otherwise (RFC 8985 §7.4).
-    fn judge_probe(&mut self, ack: &Acknowledgement<'_>, before: u64) {
-        let Some(end) = self.probed else { return };
-        if ack.una < end {
-            return;
-        }
-        let is_repeated = ack.una == before && ack.is_repeated;
-        if ack.is_duplicate_report || is_repeated {
-            self.probed = None;
-        } else if ack.una > end {
-            self.probed = None;
-            if matches!(self.phase, Phase::Open) {
-                self.cubic.lost();
-                self.cubic.set_window(self.cubic.threshold());
-            }
-        }
-    }
-
-    fn leave_phase(&mut self) {
-        match self.phase {
-            Phase::Recovery { point, .. } if self.una >= point => {
-                self.cubic.set_window(self.cubic.threshold());
-                self.rack.recovered();
-                self.phase = Phase::Open;
-            }
-            Phase::Timeout { point } if self.una >= point => self.phase = Phase::Open,
-            _ => {}
-        }
-    }
-
-    fn find_losses(&mut self, ack: &Acknowledgement<'_>, is_forward: bool, now: Moment) {
+    /// Looks for losses; returns how many bytes were found.
+    fn find_losses(&mut self, ack: &Acknowledgement<'_>, is_forward: bool, now: Moment) -> u64 {
         const REPETITIONS: u64 = 3;
+        let before = self.board.lost();
         if !self.has_sack {
             // RFC 6582: three repetitions, and then every acknowledgement that is not the last, name the next loss.
-            let is_recovering = !matches!(self.phase, Phase::Open);
+            let is_recovering = self.recovers_until.is_some();
             if ack.is_repeated && !self.board.is_empty() {
                 self.repeated += 1;
             }
@@ -332,27 +322,26 @@ impl Sender {
                 let una = self.una;
                 let first = |sent: &Sent| if sent.start == una { Judgement::Lost } else { Judgement::Enough };
                 if self.board.mark_lost(first) {
-                    self.enter_recovery();
+                    self.begin_recovery();
                 }
             }
         }
         self.detect(now);
+        self.board.lost().saturating_sub(before)
     }
 
     fn detect(&mut self, now: Moment) {
-        let is_recovering = !matches!(self.phase, Phase::Open);
+        let is_recovering = self.recovers_until.is_some();
         let (found, late_at) = self.rack.detect(&mut self.board, now, &self.round_trip, is_recovering, self.mss);
         self.late_at = late_at;
         if found {
-            self.enter_recovery();
+            self.begin_recovery();
         }
     }
 
-    fn enter_recovery(&mut self) {
-        if matches!(self.phase, Phase::Open) {
-            self.undo = Some(Undo { before: self.cubic.lost(), again: 0 });
-            self.phase = Phase::Recovery { point: self.nxt, flight: self.nxt - self.una, delivered: 0, out: 0 };
-            self.owes_segment = true;
+    fn begin_recovery(&mut self) {
+        if self.recovers_until.is_none() {
+            (self.recovers_until, self.owes_segment) = (Some(self.nxt), true);
         }
     }
 
@@ -363,35 +352,8 @@ impl Sender {
             self.board.renege();
         }
         self.board.mark_lost(|_| Judgement::Lost);
-        // One time-out after another is one event.
-        if !matches!(self.phase, Phase::Timeout { .. }) {
-            self.undo = Some(Undo { before: self.cubic.timed_out(), again: 0 });
-        }
-        self.cubic.set_window(self.mss);
-        self.phase = Phase::Timeout { point: self.nxt };
+        self.model.timed_out();
         (self.owes_segment, self.owes_probe, self.late_at, self.repeated) = (true, false, None, 0);
-        (self.timeout_since, self.probed) = (now, None);
-    }
-
-    fn adjust_window(&mut self, delivered: u64, was_flying: u64, is_forward: bool, now: Moment) {
-        if let Phase::Recovery { flight, delivered: all, out, .. } = &mut self.phase {
-            *all += delivered;
-            let (all, out, flight) = (*all, *out, (*flight).max(1));
-            let (flying, threshold) = (self.flying(), self.cubic.threshold());
-            let more = if flying > threshold {
-                (u128::from(all) * u128::from(threshold)).div_ceil(u128::from(flight)) as u64
-            } else {
-                let limit = all.max(out + delivered) + if is_forward { self.mss } else { 0 };
-                limit.min(out + (threshold - flying))
-            };
-            self.cubic.set_window(flying + more.saturating_sub(out));
-            return;
-        }
-        // An application that sends little must not make the window grow (RFC 7661).
-        let window = self.cubic.window();
-        let is_limit = was_flying + 2 * self.mss > window || self.cubic.is_slow_start() && was_flying * 2 > window;
-        if delivered > 0 && is_limit {
-            self.cubic.acknowledged(delivered, now, self.round_trip.smoothed().unwrap_or_default());
-        }
+        (self.recovers_until, self.timeout_since, self.probed) = (Some(self.nxt), now, None);
     }
 }

@@ -159,6 +159,7 @@ impl Stream {
     pub(super) fn poll_window(&mut self, queued: usize, room: &mut [u8], pool: &ChunkPool) -> Option<usize> {
         let (nxt, mss) = (self.sender.nxt, self.sender.mss());
         if self.shown + queued as u64 <= nxt {
+            self.sender.rest();
             return None;
         }
         let (edge, shown) = (self.edge(pool), self.shown_edge);

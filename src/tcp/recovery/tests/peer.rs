@@ -98,8 +98,7 @@ impl Peer {
     }
 
     pub(super) fn window(&self) -> u64 {
-        let beyond: u64 = self.pieces.iter().map(|(start, end)| end - start).sum();
-        self.buffer.saturating_sub(self.unread + beyond)
+        self.buffer.saturating_sub(self.unread)
     }
 
     /// An acknowledgement of all there is.
