@@ -40,6 +40,16 @@ impl<'p> Header<'p> {
         is_tcp.then_some(Self { bytes, meta })
     }
 
+    /// The segment that [`Header::meta`] described, in its packet.
+    #[inline]
+    pub(super) fn of(bytes: &'p mut [u8], meta: PacketMeta) -> Self {
+        Self { bytes, meta }
+    }
+
+    pub(super) fn meta(&self) -> PacketMeta {
+        self.meta
+    }
+
     pub(super) fn flags(&self) -> TcpFlags {
         self.meta.tcp_flags()
     }

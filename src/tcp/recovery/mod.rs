@@ -21,14 +21,16 @@
 //! | [`scoreboard`] | which segments arrived |
 //! | [`rack`] | which are lost |
 //! | [`rtt`] | round trips and time-outs |
-//! | [`model`] | how much may be under way |
+//! | [`chance`] | which losses say that the path is full |
+//! | [`cubic`] | how much may be under way |
 //! | [`sender`] | all of these together, without packets |
 //! | [`stream`] | what the sender makes of packets, and smoltcp gets to see of them |
 //!
 //! Not here: ECN, pacing, timestamps (smoltcp sends none), path MTU discovery (the tunnel's MTU is known).
 
+mod chance;
+mod cubic;
 mod header;
-mod model;
 mod rack;
 mod rtt;
 mod scoreboard;
@@ -131,7 +133,8 @@ impl Recovery {
             header.set_sequence(stream.sender.nxt as u32);
             return true;
         }
-        stream.handle_egress(out, cx)
+        let meta = header.meta();
+        stream.handle_egress(out, meta, cx)
     }
 
     /// Makes the packet that is to be sent again now, if there is one. Returns whether there is.
@@ -220,7 +223,7 @@ impl Recovery {
     /// The peer acknowledged this side's SYN.
     fn first_acknowledgement(&mut self, now: Moment) {
         if let (Some(stream), Some(sent_at)) = (&mut self.stream, self.handshake.sent_at.take()) {
-            stream.sender.measure(now.since(sent_at), now);
+            stream.sender.measure(now.since(sent_at));
         }
     }
 }

@@ -31,22 +31,8 @@ pub(super) struct Sent {
     pub(super) again: bool,
     /// When it was last sent.
     pub(super) at: Moment,
-    /// What had been delivered then.
-    pub(super) then: Progress,
     /// If it is [`Fate::Sacked`]: so many from here on are too, it is known.
     pub(super) run: u32,
-}
-
-/// How far a connection had come when a segment was sent (draft-cheng-iccrg-delivery-rate-estimation).
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Progress {
-    /// Bytes delivered, and when the last of them were.
-    pub(super) delivered: u64,
-    pub(super) at: Moment,
-    /// When the newest of these had been sent.
-    pub(super) sent_at: Moment,
-    /// The application had nothing more to send.
-    pub(super) is_limited: bool,
 }
 
 impl Sent {
@@ -239,9 +225,9 @@ impl Scoreboard {
     }
 
     /// The first lost segment, which is sent again now.
-    pub(super) fn resend_first_lost(&mut self, now: Moment, then: Progress) -> Option<Sent> {
+    pub(super) fn resend_first_lost(&mut self, now: Moment) -> Option<Sent> {
         let sent = self.first_lost()?;
-        (sent.fate, sent.again, sent.at, sent.then) = (Fate::Flying, true, now, then);
+        (sent.fate, sent.again, sent.at) = (Fate::Flying, true, now);
         let sent = *sent;
         self.lost -= sent.len();
         self.lost_from = sent.end;
@@ -249,12 +235,12 @@ impl Scoreboard {
     }
 
     /// The last segment that is not known to have arrived, which is sent again now.
-    pub(super) fn resend_last(&mut self, now: Moment, then: Progress) -> Option<Sent> {
+    pub(super) fn resend_last(&mut self, now: Moment) -> Option<Sent> {
         let sent = self.segments.iter_mut().rev().find(|sent| sent.fate != Fate::Sacked)?;
         if sent.fate == Fate::Lost {
             self.lost -= sent.len();
         }
-        (sent.fate, sent.again, sent.at, sent.then) = (Fate::Flying, true, now, then);
+        (sent.fate, sent.again, sent.at) = (Fate::Flying, true, now);
         Some(*sent)
     }
 }
@@ -277,16 +263,7 @@ mod tests {
         for n in 0..segments {
             let (start, end) = (n * 100, n * 100 + 100);
             let at = Moment::from_millis(n);
-            board.push(Sent {
-                start,
-                end,
-                has_fin: false,
-                fate: Fate::Flying,
-                again: false,
-                at,
-                then: Progress::default(),
-                run: 0,
-            });
+            board.push(Sent { start, end, has_fin: false, fate: Fate::Flying, again: false, at, run: 0 });
         }
         board
     }
@@ -322,14 +299,13 @@ mod tests {
         assert!(is_lost);
         assert_eq!((board.lost(), board.flying()), (200, 300));
         let now = Moment::from_millis(50);
-        let again: Vec<_> =
-            std::iter::from_fn(|| board.resend_first_lost(now, Progress::default())).map(|sent| sent.start).collect();
+        let again: Vec<_> = std::iter::from_fn(|| board.resend_first_lost(now)).map(|sent| sent.start).collect();
         assert_eq!(again, [0, 200]);
         assert_eq!((board.lost(), board.flying()), (0, 500));
-        assert_eq!(board.resend_last(now, Progress::default()).map(|sent| (sent.start, sent.again)), Some((500, true)));
+        assert_eq!(board.resend_last(now).map(|sent| (sent.start, sent.again)), Some((500, true)));
         board.renege();
         assert_eq!((board.sacked(), board.flying()), (0, 600));
         assert!(board.mark_lost(|_| Judgement::Lost));
-        assert_eq!(board.resend_first_lost(now, Progress::default()).map(|sent| sent.start), Some(0));
+        assert_eq!(board.resend_first_lost(now).map(|sent| sent.start), Some(0));
     }
 }

@@ -1,17 +1,18 @@
 //! The sender: what is lost, what is sent again, how much may be under way, and when to look. Knows offsets and time, no
 //! packets.
 //!
-//! Losses are found by RACK and probed for at the tail (RFC 8985). How much may be under way is the [`Model`]'s to say, and
-//! how much of it may leave at once is bounded by what arrives.
+//! Losses are found by RACK and probed for at the tail (RFC 8985). How much may be under way is [`Cubic`]'s to say, which is
+//! told of those losses alone that are no chance ([`Chance`]); how much of it may leave at once is bounded by what arrives.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use super::Tally;
-use super::model::{Delivery, Model};
+use super::chance::Chance;
+use super::cubic::{Cubic, INITIAL_SEGMENTS};
 use super::rack::Rack;
 use super::rtt::RoundTrip;
-use super::scoreboard::{Fate, Judgement, Progress, Scoreboard, Sent};
+use super::scoreboard::{Fate, Judgement, Scoreboard, Sent};
 use crate::time::Moment;
 
 /// How long a receiver may keep the acknowledgement of a single segment to itself: Linux's shortest delay. RFC 8985 §7.2
@@ -21,7 +22,7 @@ const ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(40);
 const PROBE_MIN: Duration = Duration::from_millis(2);
 /// Segments that may leave at once, without anything that arrives. Beyond them, twice as much as arrives: that is how a
 /// window opens that doubles with each round trip.
-const BURST_SEGMENTS: u64 = 10;
+const BURST_SEGMENTS: u64 = INITIAL_SEGMENTS;
 
 /// What an acknowledgement says.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +41,8 @@ pub(super) struct Acknowledgement<'a> {
 pub(super) struct Sender {
     board: Scoreboard,
     rack: Rack,
-    model: Model,
+    cubic: Cubic,
+    chance: Chance,
     round_trip: RoundTrip,
     /// Something was lost; until this is acknowledged.
     recovers_until: Option<u64>,
@@ -61,10 +63,6 @@ pub(super) struct Sender {
     owes_segment: bool,
     owes_probe: bool,
     last_sent: Moment,
-    /// Bytes delivered in all, and when the last were, and when those had been sent.
-    progress: Progress,
-    /// Until so many are delivered, the application is what limits.
-    limited_until: u64,
     /// Bytes that may leave before something arrives.
     credit: u64,
 }
@@ -75,7 +73,8 @@ impl Sender {
         Self {
             board,
             rack: Rack::default(),
-            model: Model::new(mss),
+            cubic: Cubic::new(mss),
+            chance: Chance::default(),
             round_trip: RoundTrip::default(),
             recovers_until: None,
             una: start,
@@ -90,8 +89,6 @@ impl Sender {
             owes_segment: false,
             owes_probe: false,
             last_sent: Moment::default(),
-            progress: Progress::default(),
-            limited_until: 0,
             credit: BURST_SEGMENTS * mss,
         }
     }
@@ -105,9 +102,9 @@ impl Sender {
     }
 
     /// Takes a measurement of the round trip.
-    pub(super) fn measure(&mut self, sample: Duration, now: Moment) {
+    pub(super) fn measure(&mut self, sample: Duration) {
         self.round_trip.measure(sample);
-        self.model.measured(sample, now);
+        self.chance.measured(sample);
     }
 
     /// Forgets what is under way.
@@ -130,33 +127,15 @@ impl Sender {
         self.room().min(self.credit) / self.mss * self.mss
     }
 
-    /// The application has nothing more to send for now: what is delivered until all of this is says nothing of the path.
-    pub(super) fn rest(&mut self) {
-        if self.board.lost() == 0 && self.room() >= self.mss {
-            self.limited_until = self.progress.delivered + self.board.flying() + 1;
-        }
-    }
-
     /// Notes new data, sent at `now`.
     #[inline]
     pub(super) fn sent(&mut self, end: u64, has_fin: bool, now: Moment) {
         if self.board.is_empty() {
             self.timeout_since = now;
-            (self.progress.at, self.progress.sent_at) = (now, now);
             self.credit = self.credit.max(BURST_SEGMENTS * self.mss);
         }
-        let then = self.then();
         (self.probe_since, self.last_sent) = (now, now);
-        self.board.push(Sent {
-            start: self.nxt,
-            end,
-            has_fin,
-            fate: Fate::Flying,
-            again: false,
-            at: now,
-            then,
-            run: 0,
-        });
+        self.board.push(Sent { start: self.nxt, end, has_fin, fate: Fate::Flying, again: false, at: now, run: 0 });
         self.credit = self.credit.saturating_sub(end - self.nxt);
         self.nxt = end;
     }
@@ -169,15 +148,12 @@ impl Sender {
 
     /// Takes an acknowledgement.
     pub(super) fn acknowledge(&mut self, ack: Acknowledgement<'_>, now: Moment, tally: &mut Tally) {
-        let before = self.una;
+        let (before, was_flying) = (self.una, self.board.flying());
         let Self { board, rack, round_trip, .. } = self;
-        let (mut bytes, mut newest, mut measured) = (0, None::<Sent>, None);
+        let (mut bytes, mut measured) = (0, None);
         let mut arrived = |sent: &Sent, rack: &mut Rack| {
             bytes += sent.end - sent.start;
             rack.delivered(sent, now, round_trip);
-            if newest.is_none_or(|newest| (newest.at, newest.end) < (sent.at, sent.end)) {
-                newest = Some(*sent);
-            }
             if !sent.again {
                 measured = measured.max(Some(sent.at));
             }
@@ -188,7 +164,7 @@ impl Sender {
             arrived(sent, rack);
         });
         if let Some(at) = measured {
-            self.measure(now.since(at), now);
+            self.measure(now.since(at));
         }
         self.una = ack.una;
         if ack.una > before {
@@ -208,8 +184,11 @@ impl Sender {
         }
         let lost = self.find_losses(&ack, ack.una > before, now);
         self.credit = self.credit.min(BURST_SEGMENTS * self.mss) + 2 * bytes;
-        if let Some(newest) = newest {
-            self.tell_model(bytes, &newest, lost, now);
+        let round = (self.una, self.nxt);
+        if self.chance.judge((bytes, lost), round, self.round_trip.smallest(), self.mss) {
+            self.cubic.lost();
+        } else if bytes > 0 && self.was_limit(was_flying) {
+            self.cubic.acknowledged(bytes, now, self.round_trip.smoothed().unwrap_or_default());
         }
     }
 
@@ -231,7 +210,7 @@ impl Sender {
     /// Nothing was sent for a time-out's length: begins with a small window again.
     pub(super) fn restart_if_stale(&mut self, now: Moment) {
         if self.board.is_empty() && now.since(self.last_sent) > self.round_trip.timeout() {
-            self.model.restart();
+            self.cubic.restart();
             self.last_sent = now;
         }
     }
@@ -250,14 +229,14 @@ impl Sender {
         if self.board.is_empty() {
             return None;
         }
-        let (room, then) = (self.room().min(self.credit), self.then());
+        let room = self.room().min(self.credit);
         let fits = self.board.first_lost().is_some_and(|sent| sent.end - sent.start <= room);
         let sent = if self.board.lost() > 0 && (fits || self.owes_segment) {
             tally.again += 1;
-            self.board.resend_first_lost(now, then)?
+            self.board.resend_first_lost(now)?
         } else if self.owes_probe {
             tally.probes += 1;
-            self.board.resend_last(now, then)?
+            self.board.resend_last(now)?
         } else {
             return None;
         };
@@ -270,26 +249,14 @@ impl Sender {
     fn room(&self) -> u64 {
         // A receiver without SACK says with each repetition that something arrived.
         let flying = self.board.flying().saturating_sub(self.repeated * self.mss);
-        self.model.window().saturating_sub(flying)
+        self.cubic.window().saturating_sub(flying)
     }
 
-    fn then(&self) -> Progress {
-        Progress { is_limited: self.limited_until > self.progress.delivered, ..self.progress }
-    }
-
-    /// How fast the newest of what was delivered got there (draft-cheng-iccrg-delivery-rate-estimation §3.3).
-    fn tell_model(&mut self, bytes: u64, newest: &Sent, lost: u64, now: Moment) {
-        let then = newest.then;
-        self.progress.delivered += bytes;
-        (self.progress.at, self.progress.sent_at) = (now, newest.at);
-        self.model.delivered(&Delivery {
-            bytes,
-            total: self.progress.delivered,
-            total_then: then.delivered,
-            interval: newest.at.since(then.sent_at).max(now.since(then.at)),
-            is_limited: then.is_limited,
-            lost,
-        });
+    /// Whether it was the window that limited what was under way: an application that sends little must not make it grow
+    /// (RFC 7661).
+    fn was_limit(&self, was_flying: u64) -> bool {
+        let window = self.cubic.window();
+        was_flying + 2 * self.mss > window || self.cubic.is_slow_start() && was_flying * 2 > window
     }
 
     fn timeout_at(&self) -> Moment {
@@ -352,7 +319,7 @@ impl Sender {
             self.board.renege();
         }
         self.board.mark_lost(|_| Judgement::Lost);
-        self.model.timed_out();
+        self.cubic.timed_out();
         (self.owes_segment, self.owes_probe, self.late_at, self.repeated) = (true, false, None, 0);
         (self.recovers_until, self.timeout_since, self.probed) = (Some(self.nxt), now, None);
     }

@@ -7,7 +7,7 @@ use super::scoreboard::BLOCKS;
 use super::sender::{Acknowledgement, Sender};
 use super::store::{ChunkPool, Store};
 use super::{Context, SHOWN, offset_of};
-use crate::packet::TcpFlags;
+use crate::packet::{PacketMeta, TcpFlags};
 use crate::tcp::device::PacketBuffer;
 
 /// An established connection.
@@ -97,8 +97,8 @@ impl Stream {
 
     /// Takes the packet that smoltcp emitted, which is neither SYN nor RST. Returns whether it goes out.
     #[inline]
-    pub(super) fn handle_egress(&mut self, out: &mut PacketBuffer, cx: &mut Context<'_>) -> bool {
-        let Some(mut header) = Header::parse(out.packet_mut()) else { return true };
+    pub(super) fn handle_egress(&mut self, out: &mut PacketBuffer, meta: PacketMeta, cx: &mut Context<'_>) -> bool {
+        let mut header = Header::of(out.packet_mut(), meta);
         let Some(template) = Template::of(&header) else { return true };
         let (nxt, has_fin) = (self.sender.nxt, header.has(TcpFlags::FIN));
         let start = offset_of(header.sequence(), nxt);
@@ -159,7 +159,6 @@ impl Stream {
     pub(super) fn poll_window(&mut self, queued: usize, room: &mut [u8], pool: &ChunkPool) -> Option<usize> {
         let (nxt, mss) = (self.sender.nxt, self.sender.mss());
         if self.shown + queued as u64 <= nxt {
-            self.sender.rest();
             return None;
         }
         let (edge, shown) = (self.edge(pool), self.shown_edge);
