@@ -66,6 +66,9 @@ impl Engine {
                 return false;
             }
             if !self.tcp.poll_egress(&mut client.tcp, self.now.mono, &mut self.out) {
+                if client.tcp.take_made_room() {
+                    client.ready.mark();
+                }
                 return true;
             }
             let (flow, leg) = (client.flow, client.leg);

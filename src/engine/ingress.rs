@@ -204,9 +204,14 @@ impl Engine {
                 self.wheel.cancel(host_key(slot));
                 return false;
             }
-            if !self.tcp.poll_egress(&mut host.tcp.tcp.borrow_mut(), self.now.mono, &mut self.out) {
+            let mut tcp = host.tcp.tcp.borrow_mut();
+            if !self.tcp.poll_egress(&mut tcp, self.now.mono, &mut self.out) {
+                if tcp.take_made_room() {
+                    host.ready.mark();
+                }
                 return true;
             }
+            drop(tcp);
             self.seal();
         }
     }

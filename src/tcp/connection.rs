@@ -24,6 +24,8 @@ pub struct Connection {
     is_probing: bool,
     /// The sender above smoltcp, where packets may be lost.
     pub(super) recovery: Option<Box<Recovery>>,
+    /// See [`Connection::take_made_room`].
+    pub(super) made_room: bool,
     handle: SocketHandle,
 }
 
@@ -37,7 +39,8 @@ impl Connection {
     pub(super) fn new(set: SocketSet<'static>, class: Class, recovery: Option<Box<Recovery>>) -> Self {
         #[expect(clippy::expect_used, reason = "every set is made with one socket and keeps it")]
         let handle = set.iter().next().map(|(handle, _)| handle).expect("a set holds its one socket");
-        let mut connection = Self { set, class, real_mss: 0, keep_alive: None, is_probing: false, recovery, handle };
+        let mut connection =
+            Self { set, class, real_mss: 0, keep_alive: None, is_probing: false, recovery, made_room: false, handle };
         connection.set_liveness(None, None);
         connection
     }
@@ -82,6 +85,11 @@ impl Connection {
     /// Queues data to send; returns how much fitted, 0 also when the connection cannot send.
     pub fn send(&mut self, data: &[u8]) -> usize {
         self.socket().send_slice(data).unwrap_or(0)
+    }
+
+    /// Whether sending alone has made room for more since this was last asked: there will be no packet to say so.
+    pub fn take_made_room(&mut self) -> bool {
+        std::mem::take(&mut self.made_room)
     }
 
     /// Bytes that were sent and not yet acknowledged, or not yet sent.

@@ -200,9 +200,9 @@ impl TcpStage {
             let Some(len) = recovery.poll_window(queued, &mut acknowledgement, &mut self.context(now)) else {
                 return false;
             };
-            if self.give(connection, &acknowledgement[..len], now, out)
-                && recovery.handle_egress(out, &mut self.context(now))
-            {
+            let is_answered = self.give(connection, &acknowledgement[..len], now, out);
+            connection.made_room |= connection.queued() < queued;
+            if is_answered && recovery.handle_egress(out, &mut self.context(now)) {
                 return true;
             }
         }

@@ -20,8 +20,8 @@ use crate::time::Moment;
 const ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(40);
 /// A probe waits this long at least (RFC 8985 §7.2, as Linux).
 const PROBE_MIN: Duration = Duration::from_millis(2);
-/// Segments that may leave at once, without anything that arrives. Beyond them, twice as much as arrives: that is how a
-/// window opens that doubles with each round trip.
+/// Segments that may leave at once, without anything that arrives. Beyond them, twice as much as arrives, as a window needs
+/// that doubles with each round trip: so what a filled hole makes room for does not leave as one burst.
 const BURST_SEGMENTS: u64 = INITIAL_SEGMENTS;
 
 /// What an acknowledgement says.
@@ -65,6 +65,10 @@ pub(super) struct Sender {
     last_sent: Moment,
     /// Bytes that may leave before something arrives.
     credit: u64,
+    has_rested: bool,
+    /// The most that was under way in this round trip and in the last one, and where this one ends.
+    peaks: (u64, u64),
+    peak_until: u64,
 }
 
 impl Sender {
@@ -90,6 +94,9 @@ impl Sender {
             owes_probe: false,
             last_sent: Moment::default(),
             credit: BURST_SEGMENTS * mss,
+            has_rested: false,
+            peaks: (0, 0),
+            peak_until: start,
         }
     }
 
@@ -127,6 +134,11 @@ impl Sender {
         self.room().min(self.credit) / self.mss * self.mss
     }
 
+    /// Everything that may be sent now is: what is left of the credit lapses with the next acknowledgement.
+    pub(super) fn rest(&mut self) {
+        self.has_rested = true;
+    }
+
     /// Notes new data, sent at `now`.
     #[inline]
     pub(super) fn sent(&mut self, end: u64, has_fin: bool, now: Moment) {
@@ -138,6 +150,7 @@ impl Sender {
         self.board.push(Sent { start: self.nxt, end, has_fin, fate: Fate::Flying, again: false, at: now, run: 0 });
         self.credit = self.credit.saturating_sub(end - self.nxt);
         self.nxt = end;
+        self.peaks.0 = self.peaks.0.max(self.board.flying());
     }
 
     /// Something beyond what was sent was taken by the receiver: the byte of a window probe.
@@ -148,7 +161,7 @@ impl Sender {
 
     /// Takes an acknowledgement.
     pub(super) fn acknowledge(&mut self, ack: Acknowledgement<'_>, now: Moment, tally: &mut Tally) {
-        let (before, was_flying) = (self.una, self.board.flying());
+        let before = self.una;
         let Self { board, rack, round_trip, .. } = self;
         let (mut bytes, mut measured) = (0, None);
         let mut arrived = |sent: &Sent, rack: &mut Rack| {
@@ -182,12 +195,18 @@ impl Sender {
             self.rack.recovered();
             self.recovers_until = None;
         }
+        if self.una >= self.peak_until {
+            (self.peaks, self.peak_until) = ((self.board.flying(), self.peaks.0), self.nxt);
+        }
         let lost = self.find_losses(&ack, ack.una > before, now);
-        self.credit = self.credit.min(BURST_SEGMENTS * self.mss) + 2 * bytes;
+        if std::mem::take(&mut self.has_rested) {
+            self.credit = self.credit.min(BURST_SEGMENTS * self.mss);
+        }
+        self.credit += 2 * bytes;
         let round = (self.una, self.nxt);
         if self.chance.judge((bytes, lost), round, self.round_trip.smallest(), self.mss) {
             self.cubic.lost();
-        } else if bytes > 0 && self.was_limit(was_flying) {
+        } else if bytes > 0 && self.is_limit() {
             self.cubic.acknowledged(bytes, now, self.round_trip.smoothed().unwrap_or_default());
         }
     }
@@ -252,11 +271,11 @@ impl Sender {
         self.cubic.window().saturating_sub(flying)
     }
 
-    /// Whether it was the window that limited what was under way: an application that sends little must not make it grow
-    /// (RFC 7661).
-    fn was_limit(&self, was_flying: u64) -> bool {
-        let window = self.cubic.window();
-        was_flying + 2 * self.mss > window || self.cubic.is_slow_start() && was_flying * 2 > window
+    /// Whether it is the window that limits what is under way: an application that sends little must not make it grow
+    /// (RFC 7661). While it doubles, half of it counts, as in Linux.
+    fn is_limit(&self) -> bool {
+        let (window, peak) = (self.cubic.window(), self.peaks.0.max(self.peaks.1));
+        peak + 2 * self.mss > window || self.cubic.is_slow_start() && peak * 2 > window
     }
 
     fn timeout_at(&self) -> Moment {

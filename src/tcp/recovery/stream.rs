@@ -159,12 +159,14 @@ impl Stream {
     pub(super) fn poll_window(&mut self, queued: usize, room: &mut [u8], pool: &ChunkPool) -> Option<usize> {
         let (nxt, mss) = (self.sender.nxt, self.sender.mss());
         if self.shown + queued as u64 <= nxt {
+            self.sender.rest();
             return None;
         }
         let (edge, shown) = (self.edge(pool), self.shown_edge);
         let is_shut = edge > shown && nxt + mss > shown;
         let is_too_wide = edge + 2 * mss <= shown;
         if !is_shut && !is_too_wide {
+            self.sender.rest();
             return None;
         }
         let template = self.last?;
