@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
 
 mod bench;
+mod calibrate;
 mod check;
 mod demo;
 mod doctor;
@@ -70,6 +71,8 @@ enum Command {
     Bench(bench::Arguments),
     Load(Box<load::Arguments>),
     #[command(hide = true)]
+    Calibrate(calibrate::Arguments),
+    #[command(hide = true)]
     Peer(peer::Arguments),
     #[command(hide = true)]
     Probe(probe::Arguments),
@@ -98,6 +101,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments, output),
         Command::Bench(arguments) => bench::run(&arguments, output),
         Command::Load(arguments) => load::run(&arguments, output),
+        Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Peer(arguments) => peer::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments),
         Command::Traffic(arguments) => traffic::run(&arguments),

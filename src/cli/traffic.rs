@@ -7,6 +7,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -39,14 +40,17 @@ pub(super) struct Arguments {
     #[arg(value_enum)]
     kind: Kind,
     /// The lab.
-    #[arg(long)]
-    lab: String,
+    #[arg(long, required_unless_present = "namespaces")]
+    lab: Option<String>,
     /// The host that begins.
-    #[arg(long)]
-    from: String,
+    #[arg(long, required_unless_present = "namespaces")]
+    from: Option<String>,
     /// The host that answers.
     #[arg(long)]
     to: Option<String>,
+    /// Between two network namespaces that are not a lab's.
+    #[arg(long, num_args = 2, value_names = ["FROM", "TO"], conflicts_with_all = ["lab", "from", "to"], requires = "addresses")]
+    namespaces: Option<Vec<PathBuf>>,
     /// Between the hosts' own addresses; else by a router of its own.
     #[arg(long, num_args = 2, value_names = ["FROM", "TO"])]
     addresses: Option<Vec<Ipv4Addr>>,
@@ -83,19 +87,15 @@ enum Kind {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let (lab, directories) = super::lab::chosen(Some(&arguments.lab))?;
     let machine = Machine::watch(&arguments.cpu_of)?;
     if let Some(cpu) = arguments.cpu {
         machine::pin_thread(&[cpu])?;
     }
-    let from = client::join(&directories, &lab, &arguments.from)?;
-    let to = arguments.to.as_deref().map(|to| client::join(&directories, &lab, to)).transpose()?;
-    namespace::enter_user(&from.user)?;
-    let from = NetworkNamespace::from(from.network);
+    let (from, to) = hosts(arguments)?;
     let measured = match to {
         None => resolve(arguments, &from, &machine)?,
         Some(to) => {
-            let hosts = [from, NetworkNamespace::from(to.network)];
+            let hosts = [from, to];
             match arguments.addresses.as_deref() {
                 Some([from, to]) => forward(arguments, &hosts, [*from, *to], &machine)?,
                 _ => {
@@ -108,6 +108,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     output::print_json(&serde_json::to_value(&measured).or_fault(|| "cannot phrase the report")?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the traffic begins, and where it ends if that is another host.
+fn hosts(arguments: &Arguments) -> Result<(NetworkNamespace, Option<NetworkNamespace>), Failure> {
+    if let Some([from, to]) = arguments.namespaces.as_deref() {
+        let open = |path: &Path| {
+            let file = std::fs::File::open(path).or_fault(|| "no network namespace");
+            file.map(|file| NetworkNamespace::from(OwnedFd::from(file))).map_err(|f| f.at(path.display().to_string()))
+        };
+        return Ok((open(from)?, Some(open(to)?)));
+    }
+    let (lab, directories) = super::lab::chosen(arguments.lab.as_deref())?;
+    let name = arguments.from.as_deref().unwrap_or_default();
+    let from = client::join(&directories, &lab, name)?;
+    let to = arguments.to.as_deref().map(|to| client::join(&directories, &lab, to)).transpose()?;
+    namespace::enter_user(&from.user)?;
+    Ok((from.network.into(), to.map(|to| to.network.into())))
 }
 
 fn resolve(arguments: &Arguments, host: &NetworkNamespace, machine: &Machine) -> Result<Measured, Fault> {
@@ -157,7 +174,7 @@ fn forward(
     let listener = TcpListener::bind(there).or_fault(|| format!("cannot listen on {there}"))?;
     from.enter()?;
     let sender = TcpStream::connect_timeout(&there, Duration::from_secs(5))
-        .or_fault(|| format!("{} does not reach {there}", arguments.from))?;
+        .or_fault(|| format!("{here} does not reach {there}"))?;
     let (receiver, _) = listener.accept().or_fault(|| "nobody connected")?;
     for end in [&sender, &receiver] {
         end.set_nonblocking(true).or_fault(|| "cannot prepare a connection")?;
