@@ -211,8 +211,8 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
         self.tcp.unacknowledged() > 0 || self.session.borrow().wants_emit()
     }
 
-    /// Until when the client may take nothing of what is there for it; `None` if nothing is. A lost segment is repeated after
-    /// a second, two, four and so on, and the answer with it.
+    /// Until when the client may take nothing of what is there for it; `None` if nothing is. Toward the VPC a lost segment is
+    /// repeated after a second, two, four and so on, and the answer with it.
     fn patience(&self, limits: &ClientLimits) -> Option<Moment> {
         self.is_due().then(|| self.taking.last + limits.http.body_timeout)
     }
