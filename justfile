@@ -35,6 +35,10 @@ fuzz TARGET SECONDS="30":
 bench *ARGS:
     cargo bench {{ARGS}}
 
+# The endpoint beside what people would use instead: just compare --list
+compare *ARGS:
+    scripts/compare/run {{ARGS}}
+
 # The whole story once.
 demo:
     cargo run --release -- demo

@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -65,8 +64,8 @@ def prepare():
         mount("-t", "overlay", "overlay", "-o", f"lowerdir=/usr:{unpacked}", "/usr")
     folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", str(install.HOME / "bin")]
     os.environ["PATH"] = ":".join(folders + [os.environ.get("PATH", "")])
-    # Labs that are brought up on the way are our own.
-    os.environ.update(VPCE_STATE=str(WORK / "state"), XDG_RUNTIME_DIR=str(WORK / "runtime"))
+    # Labs that are brought up on the way are our own, and what is put aside goes with the rest.
+    os.environ.update(TMPDIR=str(WORK), VPCE_STATE=str(WORK / "state"), XDG_RUNTIME_DIR=str(WORK / "runtime"))
     for name in ("VPCE_STATE", "XDG_RUNTIME_DIR"):
         os.makedirs(os.environ[name], mode=0o700)
 

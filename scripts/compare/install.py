@@ -108,7 +108,8 @@ def boringtun(say):
         return {BORINGTUN: "no cargo here"}
     say(f"building {BORINGTUN}, which takes minutes")
     try:
-        run(["cargo", "install", "--quiet", "--locked", "--root", str(HOME), "--target-dir", str(HOME / "build"), BORINGTUN])
+        where = ["--root", str(HOME), "--target-dir", str(HOME / "build")]
+        run(["cargo", "install", "--quiet", "--locked", *where, BORINGTUN])
     except RuntimeError as error:
         return {BORINGTUN: str(error)}
     shutil.rmtree(HOME / "build", ignore_errors=True)

@@ -27,7 +27,8 @@ def certificates():
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "2"]
     sh("openssl", "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=compare", cwd=WORK)
     # Extensions as an authority issues them; the client insists on the name being there.
-    extensions = [f"subjectAltName=DNS:{measure.SERVICE}", "basicConstraints=critical,CA:FALSE", "extendedKeyUsage=serverAuth"]
+    name = f"subjectAltName=DNS:{measure.SERVICE}"
+    extensions = [name, "basicConstraints=critical,CA:FALSE", "extendedKeyUsage=serverAuth"]
     leaf = ["-x509", "-CA", "ca.pem", "-CAkey", "ca.key", *key, "-keyout", "server.key", "-out", "leaf.pem"]
     added = [word for extension in extensions for word in ("-addext", extension)]
     sh("openssl", "req", *leaf, "-subj", f"/CN={measure.SERVICE}", *added, cwd=WORK)

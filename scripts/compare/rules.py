@@ -2,10 +2,10 @@
 
 300 is what AWS's default quotas give an interface, five groups of 60, and so the most that a topology may have.
 
-Ours are packets to the eni: the endpoint reads them from its TUN device, asks the security group, and remembers the flow.
-Nothing listens there, so that is all. The kernel's go to a router: conntrack, the chain `forward` of nftables, a cable to where
-they end. Both get the same packets from the same sender (first_packets.py), and of both all of the kernel's work is
-counted, the sender's included: on the router there is no process but the sender that could be charged for it.
+Ours are packets to the eni: the endpoint reads them from its TUN device, asks the security groups, and remembers the
+flow. Nothing listens there, so that is all. The kernel's go to a router: conntrack, the chain `forward` of nftables, a
+cable to where they end. Both get the same packets from the same sender (first_packets.py), and of both all of the
+kernel's work is counted, the sender's included: on the router no other process could be charged for it.
 """
 
 import json
@@ -37,7 +37,7 @@ def others(count):
 
 
 def sent(wishes, before, target, count):
-    """Sends `count` first packets; `before` is the command that leads into the sender's namespace. Returns what it reports."""
+    """Sends `count` first packets; `before` leads into the sender's namespace. Returns what the sender reports."""
     script = Path(__file__).parent / "first_packets.py"
     words = [sys.executable, script, CLIENT, target, "{}-{}".format(*PORTS), count, wishes.cpus[1]]
     return json.loads(sh(*before, *words))
@@ -107,6 +107,9 @@ def ours(wishes, rules):
         exact, user, system = (b - a for a, b in zip(start, processor_time(lab.endpoint)))
         share = user / (user + system) if user + system else 0.5
         through = lab.counter("FLOW_MISS") - missed
+        denied = lab.counter("ENI_SG_RULES_MISMATCH")
+        if denied:
+            raise RuntimeError(f"the security groups denied {denied} packets, which the last rule allows")
         return record(report, through, count, [before, measure.calibrate(wishes)], (exact * share, exact * (1 - share)))
 
 

@@ -2,7 +2,12 @@
 
 from statistics import median
 
-HEADS = ["case", "program", "per s", "per CPU s", "user", "system", "p50", "p99", "calibration", "vpce by it", "p50", "p99", "target", "limit"]
+HEADS = ["case", "program", "per s", "per CPU s", "user", "system", "p50", "p99", "calibration"]
+NUMBERS = ("rate", "cpu", "user", "system", "p50", "p99", "calibration")
+# Ours by theirs, what that is to be, and whose processor was busy all the time.
+HEADS += ["vpce by it", "p50", "p99", "target", "limit"]
+# Columns of words, to the left; numbers stand to the right.
+WORDS = (0, 1, 12, 13)
 
 NOTES = """\
 user, system: µs of processor time of what is compared, for each operation (where Gbit/s are counted: each MB).
@@ -45,11 +50,11 @@ def ratios(ours, theirs):
 
 
 def summarise(case, records, skipped):
-    """A case's result: `records` are lists by program, one record per pair."""
+    """A case's result: `records` are lists by program, one record per pair; none of one that was skipped."""
     rows = {program: [numbers(case, record) for record in runs] for program, runs in records.items() if runs}
     programs = []
     first = next(iter(case.programs))
-    for program in case.programs:
+    for program in records:
         if program not in rows:
             programs.append({"program": program, "skipped": skipped.get(program, "it did not run")})
             continue
@@ -97,10 +102,10 @@ def lines(result):
         if "skipped" in one:
             yield [*start, f"skipped: {one['skipped']}"]
             continue
-        by = one.get("ours_by_it", {})
+        by = one.get("ours_by_it")
         targets = "; ".join(f"{t['target']} {'met' if t['met'] else 'missed'}" for t in one.get("targets", []))
-        columns = [middle(one[key]) for key in ("rate", "cpu", "user", "system", "p50", "p99", "calibration")]
-        yield [*start, *columns, range_of(by.get("cpu")), middle(by.get("p50")) if by else "", middle(by.get("p99")) if by else "", targets, ", ".join(one["limited_by"])]
+        beside = [range_of(by["cpu"]), middle(by["p50"]), middle(by["p99"])] if by else ["", "", ""]
+        yield [*start, *(middle(one[key]) for key in NUMBERS), *beside, targets, ", ".join(one["limited_by"])]
 
 
 def text(results):
@@ -112,7 +117,9 @@ def text(results):
     for row in rows:
         if row[0] != last and last is not None:
             out.append("")
-        cells = [cell.ljust(width) if i < 2 or i > 11 or len(row) < len(HEADS) else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))]
+        left = WORDS if len(row) == len(HEADS) else range(3)
+        cells = enumerate(zip(row, widths))
+        cells = [cell.ljust(width) if i in left else cell.rjust(width) for i, (cell, width) in cells]
         out.append("  ".join(cells).rstrip())
         last = row[0]
     out += ["", *(f"{result['case']}: {result['what']}, in {result['unit']}" for result in results), "", NOTES]

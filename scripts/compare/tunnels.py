@@ -103,7 +103,8 @@ def strongswan(grounds):
         other, folder = OTHER[gateway], WORK / f"{gateway}-run"
         folder.mkdir(exist_ok=True)
         filled = text
-        for key, value in {"LOCAL": OUTSIDE[gateway], "REMOTE": OUTSIDE[other], "HERE": BEHIND[gateway], "THERE": BEHIND[other]}.items():
+        addresses = {"LOCAL": OUTSIDE[gateway], "REMOTE": OUTSIDE[other], "HERE": BEHIND[gateway], "THERE": BEHIND[other]}
+        for key, value in addresses.items():
             filled = filled.replace(f"@{key}@", value)
         (folder / "swanctl.conf").write_text(filled)
         # Where its process id and control socket lie is compiled in: each gets a /run of its own.
@@ -127,8 +128,10 @@ def strongswan(grounds):
 
 def reaches():
     """Whether the hosts reach each other. That nobody listens there is an answer, too, and came through the tunnel."""
-    trial = f"import socket; s = socket.socket(); s.settimeout(1); exit(s.connect_ex(('{ONPREM}', 9)) != {errno.ECONNREFUSED})"
-    return subprocess.run(["ip", "netns", "exec", "app", sys.executable, "-c", trial], capture_output=True).returncode == 0
+    refused = f"s.connect_ex(('{ONPREM}', 9)) != {errno.ECONNREFUSED}"
+    trial = f"import socket; s = socket.socket(); s.settimeout(1); exit({refused})"
+    words = ["ip", "netns", "exec", "app", sys.executable, "-c", trial]
+    return subprocess.run(words, capture_output=True).returncode == 0
 
 
 def run(wishes, program, kind, in_flight):

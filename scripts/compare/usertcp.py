@@ -23,9 +23,9 @@ def start(grounds, program):
         # It copies the route of the side with the sockets, which has none by default.
         grounds.ip("proxy", "route", "add", "default", "via", proxies.FAR)
         # Into a namespace that is there; no ports forwarded, neither way; the guest's addresses as below.
-        words = ["pasta", "--foreground", "--config-net", "--netns-only", "--mtu", MTU, "-t", "none", "-u", "none", "-T", "none"]
-        words += ["-U", "none", "--ipv4-only", "-a", GUEST, "-n", "24", "-g", GATEWAY, "--ns-ifname", "tap0"]
-        words += ["--netns", "/run/netns/guest"]
+        words = ["pasta", "--foreground", "--config-net", "--netns-only", "--netns", "/run/netns/guest", "--mtu", MTU]
+        words += ["-t", "none", "-u", "none", "-T", "none", "-U", "none", "--ipv4-only"]
+        words += ["-a", GUEST, "-n", "24", "-g", GATEWAY, "--ns-ifname", "tap0"]
     else:
         words = ["slirp4netns", "--configure", "--mtu", MTU, "--netns-type=path", "/run/netns/guest", "tap0"]
     child = grounds.start("proxy", words, grounds.server_cpu)
