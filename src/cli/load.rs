@@ -16,7 +16,7 @@ use crate::load::generator::{self, Job, Mode};
 use crate::load::machine::{self, Watched};
 use crate::load::report::{Measured, Report};
 use crate::load::requests::{Exchange, SMALLEST_ECHO, Signing};
-use crate::load::trust::TlsVersion;
+use crate::load::trust::{Cipher, TlsVersion};
 use crate::sigv4::{Credential, Principal};
 
 /// Send requests to a server, as many as one processor can, verify every answer, and say how fast it was
@@ -67,6 +67,9 @@ pub(super) struct Arguments {
     /// The version of TLS.
     #[arg(long, value_enum, default_value_t)]
     tls: TlsVersion,
+    /// The cipher that is offered.
+    #[arg(long, value_enum, default_value_t)]
+    cipher: Cipher,
     /// The region to sign for.
     #[arg(long, value_name = "NAME", env = "AWS_REGION", default_value = "us-east-2")]
     region: String,
@@ -157,6 +160,7 @@ fn job(arguments: &Arguments) -> Result<Job, Failure> {
         path,
         trusted,
         tls: arguments.tls,
+        cipher: arguments.cipher,
         exchange,
         signing,
         mode: arguments.mode,

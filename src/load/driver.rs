@@ -79,7 +79,7 @@ impl<'a> Driver<'a> {
     pub fn new(job: &'a Job) -> Result<Self, Fault> {
         allow_files(job.connections + job.idle + OTHER_FILES)?;
         be_punctual();
-        let config = client_config(&job.trusted, job.tls, job.mode == Mode::Resume)?;
+        let config = client_config(&job.trusted, job.tls, job.cipher, job.mode == Mode::Resume)?;
         let name = ServerName::try_from(job.name.clone()).or_fault(|| format!("{:?} is no host name", job.name))?;
         let close = job.mode != Mode::KeepAlive;
         let clock = Clock::start();

@@ -11,7 +11,7 @@ use super::meter::Meter;
 use super::pace::Pace;
 use super::report::{Idle, Measured, Report};
 use super::requests::{Exchange, Signing};
-use super::trust::TlsVersion;
+use super::trust::{Cipher, TlsVersion};
 use super::window::Window;
 use crate::edge::Fault;
 
@@ -58,6 +58,8 @@ pub struct Job {
     pub trusted: PathBuf,
     /// The version of TLS.
     pub tls: TlsVersion,
+    /// The cipher.
+    pub cipher: Cipher,
     /// What is sent and comes back.
     pub exchange: Exchange,
     /// Who signs; nobody if absent.

@@ -8,6 +8,10 @@ use super::window::{Latencies, latencies};
 /// From this share of its processor on, a program is what limits a run.
 pub const SATURATED: f64 = 0.95;
 
+/// From this many processors' worth of time on, other programs are in the way. What the kernel does in interrupts is
+/// nobody's and stays below.
+pub const OTHERS: f64 = 0.3;
+
 /// A run of the load generator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -131,14 +135,19 @@ impl Latency {
 }
 
 impl Measured {
-    /// What kept the run from being faster, as far as processor time tells: a process that used a whole processor, else a
-    /// processor that was busy all the time. `None` if there was time left everywhere.
+    /// What kept the run from being faster, as far as processor time tells: a process that used a whole processor, else
+    /// other programs, else a processor that several shared. `None` if there was time left everywhere.
     pub fn limit(&self) -> Option<String> {
-        let own = (self.load_generator_share >= SATURATED).then(|| "load generator".to_owned());
+        if self.load_generator_share >= SATURATED {
+            return Some("load generator".to_owned());
+        }
         let busy = |process: &&ProcessUse| process.cpu.total_s() / self.seconds >= SATURATED;
-        let process = || Some(self.processes.iter().find(busy)?.name.clone());
-        let core = || Some(format!("processor {}", self.cores.iter().find(|core| core.busy >= SATURATED)?.cpu));
-        own.or_else(process).or_else(core)
+        if let Some(process) = self.processes.iter().find(busy) {
+            return Some(process.name.clone());
+        }
+        let core = self.cores.iter().find(|core| core.busy + core.stolen >= SATURATED)?;
+        let others = self.others() >= OTHERS;
+        Some(if others { "other programs".to_owned() } else { format!("processor {}", core.cpu) })
     }
 
     /// Processors' worth of time that neither the load generator nor a watched process used: other programs, and what the
@@ -158,6 +167,37 @@ impl Measured {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_used_a_whole_processor_is_the_limit_and_else_who_shared_one() {
+        let cpu = |user_s| CpuTime { user_s, system_s: 0.0 };
+        let measured = |own: f64, process: f64, busy: [f64; 2]| {
+            let process = ProcessUse { name: "endpoint".to_owned(), pid: 1, cpu: cpu(process), rss_bytes: 0 };
+            let cores = busy.into_iter().zip(0..).map(|(busy, cpu)| CoreUse { cpu, busy, stolen: 0.0 });
+            let measured = Measured {
+                seconds: 1.0,
+                answers: 1,
+                per_second: 1.0,
+                unanswered: 0,
+                bytes_sent: 0,
+                bytes_received: 0,
+                handshakes: 0,
+                resumptions: 0,
+                reconnects: 0,
+                latency: Latency::of(&latencies(), false),
+                load_generator: cpu(own),
+                load_generator_share: own,
+                processes: vec![process],
+                cores: cores.collect(),
+            };
+            measured.limit()
+        };
+        assert_eq!(measured(0.97, 0.97, [1.0, 1.0]).as_deref(), Some("load generator"));
+        assert_eq!(measured(0.5, 0.97, [1.0, 0.5]).as_deref(), Some("endpoint"));
+        assert_eq!(measured(0.5, 0.4, [0.4, 1.0]).as_deref(), Some("other programs"));
+        assert_eq!(measured(0.8, 0.4, [0.4, 1.0]).as_deref(), Some("processor 1"));
+        assert_eq!(measured(0.5, 0.4, [0.4, 0.5]), None);
+    }
 
     #[test]
     fn a_distribution_survives_its_way_through_json() {

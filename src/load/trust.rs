@@ -33,14 +33,33 @@ pub enum TlsVersion {
     V12,
 }
 
+/// The cipher that is offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum Cipher {
+    /// AES-128-GCM first, then the others.
+    #[default]
+    Any,
+    /// AES-128-GCM alone.
+    #[value(name = "aes-128")]
+    Aes128,
+    /// AES-256-GCM alone.
+    #[value(name = "aes-256")]
+    Aes256,
+}
+
 /// What every connection of a run shares. `resume`: sessions are resumed by tickets.
 ///
 /// Offered are AES-128-GCM before AES-256-GCM, as browsers and Go do, and X25519: what the cheapest handshake needs.
 ///
 /// # Errors
 /// When the certificates in `trusted` cannot be read.
-pub fn client_config(trusted: &Path, tls: TlsVersion, resume: bool) -> Result<Arc<ClientConfig>, Fault> {
-    let provider = Arc::new(provider());
+pub fn client_config(
+    trusted: &Path,
+    tls: TlsVersion,
+    cipher: Cipher,
+    resume: bool,
+) -> Result<Arc<ClientConfig>, Fault> {
+    let provider = Arc::new(provider(cipher));
     let mut roots = RootCertStore::empty();
     let place = || trusted.display().to_string();
     let certificates = CertificateDer::pem_file_iter(trusted).or_fault(|| "cannot read the trusted certificates");
@@ -72,15 +91,20 @@ pub fn client_config(trusted: &Path, tls: TlsVersion, resume: bool) -> Result<Ar
     Ok(Arc::new(config))
 }
 
-fn provider() -> CryptoProvider {
+fn provider(cipher: Cipher) -> CryptoProvider {
+    use rustls::CipherSuite;
     let mut provider = aws_lc_rs::default_provider();
-    let rank = |suite: &rustls::SupportedCipherSuite| match suite.suite() {
-        rustls::CipherSuite::TLS13_AES_128_GCM_SHA256
-        | rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
-        | rustls::CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => 0,
-        _ => 1,
+    let of = |suite: &rustls::SupportedCipherSuite| match suite.suite() {
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => Cipher::Aes128,
+        CipherSuite::TLS13_AES_256_GCM_SHA384
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+        | CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => Cipher::Aes256,
+        _ => Cipher::Any,
     };
-    provider.cipher_suites.sort_by_key(rank);
+    provider.cipher_suites.retain(|suite| cipher == Cipher::Any || of(suite) == cipher);
+    provider.cipher_suites.sort_by_key(|suite| of(suite) != Cipher::Aes128);
     provider.kx_groups = vec![aws_lc_rs::kx_group::X25519, aws_lc_rs::kx_group::SECP256R1];
     provider
 }

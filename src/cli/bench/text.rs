@@ -2,10 +2,7 @@
 
 use super::result::{Machine, Outcome, Ratios, Run, Settings, Spread, Summary, VariantOutcome};
 use crate::cli::output::table;
-
-/// From this many processors' worth of time on, what others used is worth a remark. What the kernel does in interrupts is
-/// nobody's and stays below.
-const OTHERS: f64 = 0.3;
+use crate::load::report::OTHERS;
 
 /// What stands above all tables.
 pub(super) fn introduction(machine: &Machine, settings: &Settings) -> String {
