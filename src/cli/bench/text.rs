@@ -61,8 +61,12 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
             rows.extend(ratios.map(|ratios| ratio_row(name, &ratios)));
         }
     }
-    let remarks: String =
-        outcome.variants.iter().flat_map(|variant| [idle(variant), lost(variant), others(variant)]).flatten().collect();
+    let remarks: String = outcome
+        .variants
+        .iter()
+        .flat_map(|variant| [idle(variant), lost(variant), not_resumed(variant), others(variant)])
+        .flatten()
+        .collect();
     let count = format!("{}: {}", outcome.concurrency_of, outcome.concurrency);
     format!("{head}; {count}, {kind}\n{}{remarks}", table(2, &rows))
 }
@@ -132,6 +136,14 @@ fn idle(variant: &VariantOutcome) -> Option<String> {
 fn lost(variant: &VariantOutcome) -> Option<String> {
     let lost: u64 = variant.runs.iter().map(|run| run.measured.unanswered).sum();
     (lost > 0).then(|| format!("  {}: {lost} were not answered\n", variant.variant))
+}
+
+/// Handshakes that were full where sessions were to be resumed.
+fn not_resumed(variant: &VariantOutcome) -> Option<String> {
+    let sum = |count: fn(&Run) -> u64| variant.runs.iter().map(count).sum::<u64>();
+    let (full, resumed) = (sum(|run| run.measured.handshakes), sum(|run| run.measured.resumptions));
+    let name = variant.variant;
+    (full > 0 && resumed > 0).then(|| format!("  {name}: {full} handshakes were full, {resumed} resumed\n"))
 }
 
 /// What other programs had of the machine.
