@@ -558,7 +558,7 @@ fn two_transfers_share_a_link_and_fill_it() {
                     net.settle(SIX_MEGABYTES);
                 }
                 if net.peer.next >= SIX_MEGABYTES {
-                    ended[index].get_or_insert(net.now.since(start));
+                    ended[index].get_or_insert_with(|| net.now.since(start));
                 }
             }
             let late = (nets[1].now.since(start) < MS(200)).then_some(start + MS(200));
