@@ -32,7 +32,7 @@ Examples:
 
 Exit codes: 0 done, 1 a wrong answer or none, 2 wrong usage.")]
 pub(super) struct Arguments {
-    /// https://NAME[:PORT]/PATH
+    /// `https://NAME[:PORT]/PATH`
     url: String,
     /// Where to connect to, instead of what the name resolves to.
     #[arg(long, value_name = "ADDRESS:PORT")]

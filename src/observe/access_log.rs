@@ -41,6 +41,7 @@ impl AccessLogFile {
     ///
     /// # Errors
     /// When the file or the thread cannot be made.
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own, which has nothing to do in between")]
     pub fn start(path: &Path) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(path)?;
         let log = Self(Arc::new(Shared {
