@@ -320,8 +320,11 @@ fn a_tunnel_that_was_dead_carries_packets_as_soon_as_the_other_end_is_there() {
         let running = thread::spawn(move || gateway.run().unwrap());
         let socket = std::net::UdpSocket::bind(SocketAddr::from((topology.on_premises.router, 0))).unwrap();
         let target = SocketAddr::from(([10, 0, 1, 10], 9));
-        socket.send_to(b"into the void", target).unwrap();
-        wait_until(|| counters.reason(Reason::TunnelUnreachable) > 0);
+        // More than once: the kernel limits how many "port unreachable" it sends, to all namespaces together.
+        wait_until(|| {
+            _ = socket.send_to(b"into the void", target);
+            counters.reason(Reason::TunnelUnreachable) > 0
+        });
 
         network.router.enter().unwrap();
         let tunnel = &topology.tunnel;
