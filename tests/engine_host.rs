@@ -358,3 +358,15 @@ fn five_hundred_connections_with_five_requests_each_are_all_served() {
     assert_eq!(world.records.borrow().len(), 2_500);
     world.wind_down();
 }
+
+/// The window that the recovery shows at first once held less than a segment: heads and payloads of small requests were parted.
+#[test]
+fn the_first_request_of_a_connection_leaves_in_one_packet() {
+    let mut world = World::quickstart();
+    let client = world.connected("10.0.1.10", 50_000);
+    let body = payload(400);
+    assert_eq!(world.call(client, invoke(&body)).status, 200);
+    // SYN, its acknowledgement, the request. The acknowledgement of the answer may ride on the next request.
+    assert_eq!(world.far.frames(), 3);
+    assert_eq!(world.far.invoked, 1);
+}

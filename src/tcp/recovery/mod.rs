@@ -192,8 +192,10 @@ impl Recovery {
                 self.first_acknowledgement(now);
             }
         }
+        // Room for one whole segment: with less, the first request of a connection would leave in two.
+        let segment = header.syn_options().mss.unwrap_or(0).max(MSS_DEFAULT);
         header.present_no_scale();
-        header.present(header.acknowledgement(), header.window().min(MSS_DEFAULT));
+        header.present(header.acknowledgement(), header.window().min(segment));
     }
 
     /// This side's SYN, or SYN and ACK.
