@@ -1,5 +1,8 @@
 //! The whole stage, driven by a poll loop; host and authority are in-memory drivers with settings.
 
+mod events;
+mod streams;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
@@ -535,141 +538,6 @@ fn trouble_with_the_host_is_an_error_of_the_service() {
     }
     assert_eq!(world.counters.reason(Reason::LambdaHostUnavailable), 5);
     assert_eq!(world.counters.reason(Reason::LambdaThrottled), 2);
-}
-
-#[test]
-fn a_stream_is_framed_as_it_comes_and_says_how_it_ended() {
-    let world = world();
-    let mut trailers = HeaderMap::new();
-    trailers.insert(LOG_RESULT, HeaderValue::from_static("bG9n"));
-    trailers.insert(STREAM_ERROR, HeaderValue::from_static("Runtime.ExitError"));
-    trailers.insert(STREAM_ERROR_DETAILS, HeaderValue::from_static("e30="));
-    let script = VecDeque::from([data(b"one"), None, data(b"two"), Some(Ok(Frame::trailers(trailers)))]);
-    world.answer(Ok(HostResponse::new(200, &HeaderMap::new(), HostBody::Stream(Box::pin(Script(script))))));
-    let reply = world.post(STREAM, &[("x-amz-log-type", "Tail")], "");
-    assert_eq!(reply.headers["content-type"], "application/vnd.amazon.eventstream");
-    assert_eq!(reply.headers["x-amz-executed-version"], "$LATEST");
-    let messages = decode(&reply.body);
-    assert_eq!(messages.iter().map(kind).collect::<Vec<_>>(), ["PayloadChunk", "PayloadChunk", "InvokeComplete"]);
-    assert_eq!((messages[0].1.as_slice(), messages[1].1.as_slice()), (b"one".as_slice(), b"two".as_slice()));
-    let complete: Value = serde_json::from_slice(&messages[2].1).unwrap();
-    assert_eq!(complete, json!({"ErrorCode": "Runtime.ExitError", "ErrorDetails": "{}", "LogResult": "bG9n"}));
-    assert_eq!(world.asked()[0].response_mode, ResponseMode::Streaming);
-    let record = world.last_record();
-    assert_eq!((record.status, record.is_function_error, record.bytes_tx), (200, true, reply.body.len() as u64));
-}
-
-#[test]
-fn a_stream_that_breaks_off_ends_in_an_exception() {
-    let world = world();
-    let script = VecDeque::from([data(b"one"), Some(Err(HostError::Interrupted))]);
-    world.answer(Ok(HostResponse::new(200, &HeaderMap::new(), HostBody::Stream(Box::pin(Script(script))))));
-    let messages = decode(&world.post(STREAM, &[], "").body);
-    assert_eq!(messages.iter().map(kind).collect::<Vec<_>>(), ["PayloadChunk", "ServiceException"]);
-    assert_eq!(messages[1].1, br#"{"Message":"The function host's answer broke off.","Type":"Service"}"#);
-    assert_eq!(world.last_record().reason, Some(Reason::LambdaHostUnavailable));
-    assert_eq!(world.counters.reason(Reason::LambdaHostUnavailable), 1);
-}
-
-#[test]
-fn a_host_that_does_not_stream_still_answers_a_stream() {
-    let world = world();
-    world.answers("\"hi\"");
-    let messages = decode(&world.post(STREAM, &[], "").body);
-    assert_eq!(messages.iter().map(kind).collect::<Vec<_>>(), ["PayloadChunk", "InvokeComplete"]);
-    assert_eq!(messages[1].1, b"{}");
-    let mut headers = HeaderMap::new();
-    headers.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
-    world.answer(Ok(HostResponse::new(200, &headers, HostBody::Full(Bytes::from_static(b"{\"errorType\":\"E\"}")))));
-    headers.insert(LOG_RESULT, HeaderValue::from_static("bG9n"));
-    let messages = decode(&world.post(STREAM, &[], "").body);
-    assert_eq!(messages.len(), 1);
-    let complete: Value = serde_json::from_slice(&messages[0].1).unwrap();
-    assert_eq!(complete, json!({"ErrorCode": "Unhandled", "ErrorDetails": "{\"errorType\":\"E\"}"}));
-}
-
-#[test]
-fn a_stream_asks_the_host_only_when_it_is_asked() {
-    let world = world();
-    let script = (0..5).map(|_| data(b"x")).collect();
-    world.answer(Ok(HostResponse::new(200, &HeaderMap::new(), HostBody::Stream(Box::pin(Script(script))))));
-    let request = Request::builder().method(Method::POST).uri(STREAM).header("authorization", "Admin");
-    let connection = ConnectionInfo {
-        client: "10.0.1.10:40000".parse().unwrap(),
-        endpoint: "10.0.1.4:443".parse().unwrap(),
-        eni: 0,
-        is_secure: true,
-    };
-    let head = RequestHead::from_parts(&request.body(()).unwrap().into_parts().0);
-    let body = ResponseBody::full(Bytes::new());
-    let mut response = drive(&world.clock, world.service.handle(&connection, &head, body));
-    let mut cx = TaskContext::from_waker(Waker::noop());
-    let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut response.body).poll_frame(&mut cx) else { panic!("no frame") };
-    assert_eq!(decode(frame.data_ref().unwrap()).len(), 1);
-    assert!(world.log.0.borrow().is_empty(), "the request is not over");
-    drop(response);
-    let record = world.last_record();
-    assert!(record.bytes_tx > 0 && record.bytes_tx < 200, "{record:?}");
-}
-
-#[test]
-fn events_are_accepted_delivered_and_tried_again() {
-    let world = world();
-    let reply = world.post(INVOKE, &[("x-amz-invocation-type", "Event")], "{\"n\":1}");
-    assert_eq!((reply.status, reply.body.len()), (202, 0));
-    assert!(world.asked().is_empty());
-    let reply = world.post("/2014-11-13/functions/my-function/invoke-async", &[], "{\"n\":2}");
-    assert_eq!(reply.status, 202);
-    let mut headers = HeaderMap::new();
-    headers.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
-    world.answer(Ok(HostResponse::new(200, &headers, HostBody::Full(Bytes::new()))));
-    world.answers("null");
-    world.answers("null");
-    let mut dispositions = Vec::new();
-    while world.service.next_deadline() != Moment::NEVER {
-        let now = world.clock.now();
-        world.clock.set(now.after(world.service.next_deadline().since(now.mono)));
-        let queued = world.service.poll_event().unwrap();
-        dispositions.push(drive(&world.clock, world.service.deliver(queued)));
-    }
-    assert!(matches!(dispositions[..], [Disposition::Retry(_), Disposition::Done, Disposition::Done]));
-    let asked = world.asked();
-    let payloads: Vec<_> = asked.iter().map(|request| request.payload.clone()).collect();
-    assert_eq!(payloads, ["{\"n\":1}", "{\"n\":2}", "{\"n\":1}"]);
-    assert_eq!(asked[0].request_id, asked[2].request_id);
-    assert!(asked[2].deadline > asked[0].deadline, "each try has its own time");
-    assert_eq!(world.service.events_len(), 0);
-    assert_eq!(world.counters.event(Event::EventQueued), 2);
-    assert_eq!(world.counters.event(Event::EventRetried), 1);
-    let records = world.log.0.borrow();
-    let outcomes: Vec<_> = records.iter().map(|record| record.event_outcome).collect();
-    let (failed, success) = (Some(EventOutcome::FunctionError), Some(EventOutcome::Success));
-    assert_eq!(outcomes, [None, None, failed, success, success]);
-}
-
-#[test]
-fn a_host_that_is_down_is_tried_again_and_a_lost_function_is_not() {
-    let world = world();
-    world.post(INVOKE, &[("x-amz-invocation-type", "Event")], "");
-    world.answer(Err(HostError::Unreachable));
-    let queued = world.service.poll_event().unwrap();
-    assert!(matches!(drive(&world.clock, world.service.deliver(queued)), Disposition::Retry(_)));
-    world.clock.set(world.clock.now().after(Duration::from_secs(2)));
-    world.answer(Ok(HostResponse::new(404, &HeaderMap::new(), HostBody::Full(Bytes::new()))));
-    let queued = world.service.poll_event().unwrap();
-    assert_eq!(drive(&world.clock, world.service.deliver(queued)), Disposition::Dropped);
-    assert_eq!(world.counters.reason(Reason::LambdaEventDropped), 1);
-}
-
-#[test]
-fn a_full_event_queue_throttles() {
-    let world = world_with(EventQueueLimits { invocations: 1, bytes: 1 << 20, under_way: 1 });
-    let event = [("x-amz-invocation-type", "Event")];
-    assert_eq!(world.post(INVOKE, &event, "").status, 202);
-    let reply = world.post(INVOKE, &event, "");
-    assert_eq!((reply.status, reply.code()), (429, "TooManyRequestsException"));
-    assert_eq!(reply.json()["Reason"], "FunctionInvocationRateLimitExceeded");
-    assert_eq!(world.counters.reason(Reason::LambdaThrottled), 1);
 }
 
 #[test]
