@@ -50,6 +50,16 @@ fn outcome(reply: &Reply) -> Option<bool> {
     }
 }
 
+/// Has the host act so on one request after another, of one world and one client.
+fn check_all(table: &[(&str, Vec<Act>, Outcome)]) {
+    let mut world = World::quickstart();
+    let client = world.connected(APP, 50_000);
+    for (name, acts, expected) in table {
+        check(&mut world, client, name, acts, *expected);
+    }
+    world.wind_down();
+}
+
 /// Has the host act so on one request, and looks at what came of it.
 #[track_caller]
 fn check(world: &mut World, client: usize, name: &str, acts: &[Act], expected: Outcome) {
@@ -102,12 +112,7 @@ fn an_answer_is_read_to_its_end_and_its_connection_used_again_if_both_sides_agre
         ("leaves right behind", vec![Send(ANSWER), Leave], Dropped),
         ("resets a little later", vec![Send(ANSWER), Wait(SOON), Abort], Dropped),
     ];
-    let mut world = World::quickstart();
-    let client = world.connected(APP, 50_000);
-    for (name, acts, expected) in table {
-        check(&mut world, client, name, acts, *expected);
-    }
-    world.wind_down();
+    check_all(table);
 }
 
 #[test]
@@ -170,12 +175,7 @@ fn a_hostile_host_harms_one_invocation_and_one_connection() {
             Refused,
         ),
     ];
-    let mut world = World::quickstart();
-    let client = world.connected(APP, 50_000);
-    for (name, acts, expected) in table {
-        check(&mut world, client, name, acts, *expected);
-    }
-    world.wind_down();
+    check_all(table);
 }
 
 #[test]
