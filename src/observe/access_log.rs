@@ -137,13 +137,6 @@ fn write_line(lines: &mut Vec<u8>, record: &AccessRecord, date: &str) {
     }
 }
 
-/// The line of one record.
-pub fn line(record: &AccessRecord) -> String {
-    let mut lines = Vec::new();
-    write_line(&mut lines, record, &record.at.to_iso8601());
-    String::from_utf8(lines).unwrap_or_default()
-}
-
 /// A line's keys, in their order.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -226,6 +219,12 @@ mod tests {
     use crate::lambda::InvocationType;
     use crate::time::UnixTime;
     use crate::verdict::Reason;
+
+    fn line(record: &AccessRecord) -> String {
+        let mut lines = Vec::new();
+        write_line(&mut lines, record, &record.at.to_iso8601());
+        String::from_utf8(lines).unwrap()
+    }
 
     fn record() -> AccessRecord {
         let at = UnixTime::from_secs(1_795_435_200);
