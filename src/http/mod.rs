@@ -23,6 +23,7 @@ mod message;
 mod open;
 mod pace;
 pub mod response_head;
+mod strict;
 
 pub use activity::{Activity, Limits};
 pub use body::{BodyError, RequestBody};

@@ -11,6 +11,7 @@ use std::mem::MaybeUninit;
 use httparse::{Header, ParserConfig, Response, Status};
 
 use super::fields::FieldsByName;
+use super::strict;
 
 /// Bytes of a head at most: room for a log's tail four times over.
 pub const HEAD_MAX: usize = 32 * 1024;
@@ -101,7 +102,7 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
             Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
             Err(_) => return Err(HeadError::Syntax),
         };
-        if has_bare_lf(&bytes[..len]) {
+        if !strict::lines_end_in_crlf(&bytes[..len], response.headers.iter().map(|field| field.name)) {
             return Err(HeadError::LineEnd);
         }
         let status = response.code.filter(|code| *code >= 100).ok_or(HeadError::Syntax)?;
@@ -133,7 +134,7 @@ impl<'h, 'b> ResponseHead<'h, 'b> {
                     self.persists &= !closes;
                 }
                 14 if name.eq_ignore_ascii_case("content-length") => {
-                    let earlier = length.replace(number(value)?);
+                    let earlier = length.replace(strict::decimal(value.trim_ascii()).ok_or(HeadError::Framing)?);
                     if earlier.is_some() {
                         return Err(HeadError::Framing);
                     }
@@ -174,24 +175,6 @@ impl FieldsByName for ResponseHead<'_, '_> {
         let found = self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
         Some(found.value.trim_ascii())
     }
-}
-
-/// Digits and nothing else.
-fn number(value: &[u8]) -> Result<u64, HeadError> {
-    let digits = value.trim_ascii();
-    if digits.is_empty() {
-        return Err(HeadError::Framing);
-    }
-    digits.iter().try_fold(0_u64, |number, byte| {
-        let digit = (*byte as char).to_digit(10).ok_or(HeadError::Framing)?;
-        number.checked_mul(10).and_then(|number| number.checked_add(digit.into())).ok_or(HeadError::Framing)
-    })
-}
-
-fn has_bare_lf(head: &[u8]) -> bool {
-    let line_feeds = head.iter().filter(|byte| **byte == b'\n').count();
-    let pairs = head.iter().zip(&head[1..]).filter(|pair| *pair == (&b'\r', &b'\n')).count();
-    line_feeds != pairs
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use http::{Method, Version};
 use httparse::{Header, Request, Status};
 
 use crate::http::message::{Field, Pieces, RequestHead, Span};
+use crate::http::strict;
 
 /// Most fields of a head.
 pub(super) const FIELD_LIMIT: usize = 100;
@@ -67,16 +68,11 @@ pub(super) fn parse(bytes: &[u8], limit: usize) -> Parsed {
 }
 
 fn complete(bytes: &[u8], len: usize, request: &Request<'_, '_>) -> Result<Complete, u16> {
-    let place = |part: &[u8]| {
-        let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
-        start..start + part.len()
-    };
+    let place = |part: &[u8]| strict::place(bytes, part);
     let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| BAD_REQUEST)?;
     let version = if request.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    // RFC 9112 §2.2: a recipient may take a bare LF for a line's end. One that does sees lines where others see none.
-    let ends_line = |start: usize| start >= 2 && bytes.get(start - 2..start) == Some(b"\r\n");
-    if !bytes.get(..len).is_some_and(|head| head.ends_with(b"\r\n\r\n")) {
+    if !strict::lines_end_in_crlf(&bytes[..len], request.headers.iter().map(|header| header.name)) {
         return Err(BAD_REQUEST);
     }
     let mut own: Box<[u8]> = bytes[..len].into();
@@ -84,9 +80,6 @@ fn complete(bytes: &[u8], len: usize, request: &Request<'_, '_>) -> Result<Compl
     let mut fields = smallvec::SmallVec::new();
     for header in &*request.headers {
         let name = place(header.name.as_bytes());
-        if !ends_line(name.start) {
-            return Err(BAD_REQUEST);
-        }
         own[name.clone()].make_ascii_lowercase();
         framing.see(&own[name.clone()], header.value)?;
         fields.push(Field { name: Span::new(name), value: Span::new(place(header.value)) });
@@ -125,7 +118,7 @@ impl FramingFields {
                 if self.length.is_some() {
                     return Err(BAD_REQUEST);
                 }
-                self.length = Some(decimal(value).ok_or(BAD_REQUEST)?);
+                self.length = Some(strict::decimal(value).ok_or(BAD_REQUEST)?);
             }
             b"transfer-encoding" => {
                 self.codings += 1;
@@ -154,12 +147,6 @@ impl FramingFields {
             _ => Err(BAD_REQUEST),
         }
     }
-}
-
-/// Digits and nothing else (RFC 9110 §8.6).
-fn decimal(value: &[u8]) -> Option<u64> {
-    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    is_number.then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten()
 }
 
 /// A request's target (RFC 9112 §3.2).
