@@ -205,7 +205,7 @@ impl AwsSide {
                 while let Receipt::Payload { len, segment_size } = socket.recv(&mut buffer) {
                     for frame in batch::frames(&mut buffer[..len], segment_size) {
                         if let Received::Packet { packet, .. } = self.end.handle_frame(frame, now, &self.counters) {
-                            self.device.send_parts(&HEADER, packet).unwrap();
+                            self.device.send(&[&HEADER, &*packet].concat()).unwrap();
                         }
                     }
                 }

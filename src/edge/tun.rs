@@ -11,7 +11,7 @@
 //! Reads and writes never block. A TUN device that is read too slowly drops at its transmit queue: give it a long one
 //! ([`super::netlink::Netlink::configure_tun`]).
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::str::FromStr;
 
@@ -243,22 +243,6 @@ impl TunQueue {
             Queue::Plain(interface) => {
                 let packet = buffer.get(HEADER_LEN..).ok_or(io::ErrorKind::InvalidInput)?;
                 Ok(HEADER_LEN + interface.send(packet)?)
-            }
-        }
-    }
-
-    /// Sends one packet that lies in two places: `head` starts with the virtio-net header, `tail` follows it.
-    ///
-    /// # Errors
-    /// As [`TunQueue::send`].
-    #[inline]
-    pub fn send_parts(&self, head: &[u8], tail: &[u8]) -> io::Result<usize> {
-        match &self.0 {
-            Queue::Offload(fd) => rustix::io::writev(fd, &[IoSlice::new(head), IoSlice::new(tail)]).map_err(Into::into),
-            Queue::Plain(interface) => {
-                let head = head.get(HEADER_LEN..).ok_or(io::ErrorKind::InvalidInput)?;
-                let slices = [IoSlice::new(head), IoSlice::new(tail)];
-                Ok(HEADER_LEN + rustix::io::writev(sys::borrow_fd(interface), &slices)?)
             }
         }
     }

@@ -103,15 +103,21 @@ impl Engine {
             Egress::Drop(_) => {}
             Egress::Send(Origin::Vpc) => {
                 let port = Port::Eni(self.routes.eni_of(meta.tuple().src()).unwrap_or(0));
-                self.write(port, &header, output);
+                self.write_out(port, &header, output);
             }
             Egress::Send(Origin::Tunnel) => self.seal(),
         }
     }
 
     /// Writes the packet in `self.out` to a device.
-    pub(super) fn write(&mut self, port: Port, header: &VirtioHeader, output: &mut impl Output) {
-        write(&mut self.out, port, header, output, &mut self.held, &self.counters);
+    pub(super) fn write_out(&mut self, port: Port, header: &VirtioHeader, output: &mut impl Output) {
+        let buffer = self.out.with_room(VIRTIO_HEADER_LEN);
+        write(buffer, port, header, output, &mut self.held, &self.counters);
+    }
+
+    /// Writes a packet to a device; `buffer` has room for the device's header before it.
+    pub(super) fn write(&mut self, port: Port, header: &VirtioHeader, buffer: &mut [u8], output: &mut impl Output) {
+        write(buffer, port, header, output, &mut self.held, &self.counters);
     }
 
     /// Acknowledges a FIN that came again after its connection was over: the acknowledgement was lost. RFC 9293 §3.6.1 has
@@ -166,7 +172,7 @@ fn ip(from: IpAddr, to: IpAddr) -> Option<PacketBuilderStep<IpHeaders>> {
 }
 
 fn write(
-    out: &mut PacketBuffer,
+    buffer: &mut [u8],
     port: Port,
     header: &VirtioHeader,
     output: &mut impl Output,
@@ -177,8 +183,7 @@ fn write(
         return counters.deny(Reason::DeviceFull);
     }
     counters.count(Event::PacketsTx);
-    counters.add(Event::BytesTx, out.packet().len() as u64);
-    let buffer = out.with_room(VIRTIO_HEADER_LEN);
+    counters.add(Event::BytesTx, (buffer.len() - VIRTIO_HEADER_LEN) as u64);
     buffer[..VIRTIO_HEADER_LEN].copy_from_slice(&header.emit());
     if !held.is_empty() || !output.packet(port, buffer) {
         held.0.push_back((port, buffer.to_vec()));

@@ -7,7 +7,9 @@
 use super::Engine;
 use super::egress::{Output, Port};
 use crate::packet::checksum::ChecksumState;
-use crate::packet::{GsoType, PacketMeta, Segmenter, VirtioHeader, clamp_mss, complete_checksum, decrement_hop_limit};
+use crate::packet::{
+    GsoType, PacketMeta, Segmenter, VIRTIO_HEADER_LEN, VirtioHeader, clamp_mss, complete_checksum, decrement_hop_limit,
+};
 use crate::security_group::Subject;
 use crate::tunnel::mtu::{mss_ipv4, mss_ipv6};
 use crate::verdict::{Event, Reason};
@@ -33,21 +35,23 @@ impl Engine {
         }
     }
 
-    /// Hands a packet that came out of the tunnel to a VPC host.
-    pub(super) fn forward_to_vpc(&mut self, packet: &mut [u8], meta: &PacketMeta, output: &mut impl Output) {
+    /// Hands a packet that came out of the tunnel to a VPC host. `buffer` has room for the device's header before the packet.
+    pub(super) fn forward_to_vpc(
+        &mut self,
+        buffer: &mut [u8],
+        meta: &PacketMeta,
+        header: VirtioHeader,
+        output: &mut impl Output,
+    ) {
         if !self.eni.lets_pass(&Subject::of(meta), self.now, &self.counters) {
             return;
         }
         let mut meta = *meta;
-        if let Err(reason) = self.pass(packet, &mut meta, ChecksumState::Complete) {
+        if let Err(reason) = self.pass(&mut buffer[VIRTIO_HEADER_LEN..], &mut meta, header.checksum_state()) {
             return self.counters.deny(reason);
         }
-        self.counters.count(Event::Forwarded);
-        self.out.fill_with(|room| {
-            room[..packet.len()].copy_from_slice(packet);
-            packet.len()
-        });
-        self.write(Port::Router, &VirtioHeader::default(), output);
+        self.counters.add(Event::Forwarded, header.segment_count(&meta) as u64);
+        self.write(Port::Router, &header, buffer, output);
     }
 
     fn pass(&mut self, packet: &mut [u8], meta: &mut PacketMeta, state: ChecksumState) -> Result<(), Reason> {

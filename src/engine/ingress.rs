@@ -11,9 +11,10 @@ use crate::dns::{Answer, View};
 use crate::eni::{EniPacket, Ingress, Origin};
 use crate::flow::FlowId;
 use crate::packet::checksum::verify_transport;
-use crate::packet::{PacketMeta, Protocol, TcpFlags, VirtioHeader, emit_reset, parse};
+use crate::packet::{Merger, PacketMeta, Protocol, Run, TcpFlags, VIRTIO_HEADER_LEN, VirtioHeader, emit_reset, parse};
 use crate::security_group::Subject;
 use crate::tcp::Leg;
+use crate::tunnel::esp::ESP_HEADROOM;
 use crate::tunnel::{Received, batch};
 use crate::verdict::{Event, Reason};
 
@@ -37,7 +38,7 @@ impl Engine {
         };
         self.counters.count(Event::PacketsRx);
         self.counters.add(Event::BytesRx, meta.packet_len() as u64);
-        let packet = &mut buffer[crate::packet::VIRTIO_HEADER_LEN..][..meta.packet_len()];
+        let packet = &mut buffer[VIRTIO_HEADER_LEN..][..meta.packet_len()];
         let destination = self.routes.destination(meta.tuple().dst());
         match (port, destination) {
             (Port::Eni(at), Destination::Eni(eni)) if at == eni => {
@@ -56,33 +57,51 @@ impl Engine {
         }
     }
 
-    /// Takes what the tunnel's socket received: one frame, or several of `segment_size` bytes.
+    /// Takes what the tunnel's socket received: one frame, or several of `segment_size` bytes. Where devices have offloads,
+    /// segments that follow each other go on as one.
     pub fn handle_frames(&mut self, payload: &mut [u8], segment_size: usize, output: &mut impl Output) {
-        for frame in batch::frames(payload, segment_size) {
-            if let Received::Packet { packet, .. } = self.tunnel.handle_frame(frame, self.now.mono, &self.counters) {
-                // The borrow of the tunnel ends here: the packet lies in the caller's buffer.
-                self.out_of_tunnel(packet, output);
+        let mut merger = Merger::default();
+        for frame in batch::places(payload.len(), segment_size) {
+            let opened = self.tunnel.handle_frame(&mut payload[frame.clone()], self.now.mono, &self.counters);
+            let Received::Packet { packet, .. } = opened else { continue };
+            let meta = match parse(packet) {
+                Ok(view) if verify_transport(view.bytes(), view.meta()) => *view.meta(),
+                Ok(_) => {
+                    self.counters.deny(Reason::PacketChecksum);
+                    continue;
+                }
+                Err(reason) => {
+                    self.counters.deny(reason);
+                    continue;
+                }
+            };
+            let start = frame.start + ESP_HEADROOM;
+            if let Some(run) = merger.push(payload, start..start + meta.packet_len(), &meta, self.offload) {
+                self.out_of_tunnel(payload, &run, output);
             }
+        }
+        if let Some(run) = merger.finish() {
+            self.out_of_tunnel(payload, &run, output);
         }
     }
 
-    fn out_of_tunnel(&mut self, packet: &mut [u8], output: &mut impl Output) {
-        let meta = match parse(packet) {
-            Ok(view) if verify_transport(view.bytes(), view.meta()) => *view.meta(),
-            Ok(_) => return self.counters.deny(Reason::PacketChecksum),
-            Err(reason) => return self.counters.deny(reason),
-        };
+    fn out_of_tunnel(&mut self, payload: &mut [u8], run: &Run, output: &mut impl Output) {
+        let header = run.finish(payload);
+        let (range, meta) = (run.range(), run.meta());
         if !self.routes.may_come_from_tunnel(meta.tuple().src()) {
             return self.counters.deny(Reason::CannotRoute);
         }
-        let whole = VirtioHeader::default();
+        let packet = &mut payload[range.clone()];
         match self.routes.destination(meta.tuple().dst()) {
-            Destination::Eni(_) => self.toward_eni(Origin::Tunnel, packet, &meta, &whole, output),
-            Destination::Service => self.toward_host_connection(packet, &meta),
-            Destination::Resolver(view @ View::OnPremises) => self.resolve(view, Leg::Tunnel, packet, &meta, output),
+            Destination::Eni(_) => self.toward_eni(Origin::Tunnel, packet, meta, &header, output),
+            Destination::Service => self.toward_host_connection(packet, meta),
+            Destination::Resolver(view @ View::OnPremises) => self.resolve(view, Leg::Tunnel, packet, meta, output),
             // The resolver at VPC+2 answers inside the VPC alone (VPC User Guide, "DNS server").
             Destination::Resolver(_) => self.counters.deny(Reason::CannotRoute),
-            Destination::Vpc => self.forward_to_vpc(packet, &meta, output),
+            // The ESP header before the packet leaves room for the device's.
+            Destination::Vpc => {
+                self.forward_to_vpc(&mut payload[range.start - VIRTIO_HEADER_LEN..range.end], meta, header, output);
+            }
             Destination::OnPremises | Destination::Nowhere => self.counters.deny(Reason::CannotRoute),
         }
     }
@@ -167,7 +186,7 @@ impl Engine {
         match leg {
             Leg::Vpc => {
                 let port = Port::Eni(self.routes.eni_of(meta.tuple().dst()).unwrap_or(0));
-                self.write(port, &VirtioHeader::default(), output);
+                self.write_out(port, &VirtioHeader::default(), output);
             }
             Leg::Tunnel => self.seal(),
         }
@@ -253,7 +272,7 @@ impl Engine {
             return;
         }
         match leg {
-            Leg::Vpc => self.write(Port::Router, &VirtioHeader::default(), output),
+            Leg::Vpc => self.write_out(Port::Router, &VirtioHeader::default(), output),
             Leg::Tunnel => self.seal(),
         }
     }

@@ -52,8 +52,9 @@ impl Keeper for () {
     fn let_go(&mut self) {}
 }
 
-/// Collects a body of at most `limit` bytes, if the keeper allows it. A body of one piece is not copied; memory grows with
-/// what came, not with what was announced. Of a body that is not kept, up to `limit` and `discard` bytes are read and thrown
+/// Collects a body of at most `limit` bytes, if the keeper allows it. A body of one piece is not copied. For one of several, the
+/// place of all that was announced and allowed is set aside with the second, so that it never moves; its pages become memory as
+/// they are written. Of a body that is not kept, up to `limit` and `discard` bytes are read and thrown
 /// away, because a client that is still sending when the connection closes may never see its answer.
 pub(crate) async fn collect<B>(
     body: B,
@@ -87,6 +88,7 @@ where
             first = data;
         } else {
             if joined.is_empty() {
+                joined.reserve((announced as usize).max(first.len() + data.len()));
                 joined.extend_from_slice(&first);
             }
             joined.extend_from_slice(&data);

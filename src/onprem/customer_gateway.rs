@@ -34,7 +34,7 @@ use crate::config::Topology;
 use crate::edge::tun::{TunDevice, TunQueue};
 use crate::edge::udp::{Flushed, RECEIVE_BUFFER, Receipt, TunnelSocket, flush};
 use crate::edge::{Fault, OrFault};
-use crate::packet::{Burst, VIRTIO_HEADER_LEN};
+use crate::packet::{Burst, VIRTIO_HEADER_LEN, VirtioHeader};
 use crate::time::Moment;
 use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::path::Link;
@@ -107,6 +107,7 @@ impl CustomerGateway {
     /// without epoll, eventfd or timerfd.
     pub fn open(topology: &Topology, keys: &TunnelKeys, device: TunDevice, seed: u64) -> Result<Self, Fault> {
         let name = device.name().to_owned();
+        let merges = device.offloads().tso4 && device.offloads().tso6;
         let [device] = <[TunQueue; 1]>::try_from(device.into_queues()).map_err(|queues| {
             Fault::new(format!("the customer gateway has one thread, but the device has {} queues", queues.len()))
                 .at(format!("TUN interface {name}"))
@@ -141,7 +142,7 @@ impl CustomerGateway {
         Ok(Self {
             device,
             sockets,
-            forwarder: Forwarder::new(topology, end),
+            forwarder: Forwarder::new(topology, end, merges),
             counters: Arc::default(),
             poll,
             timer,
@@ -199,8 +200,8 @@ impl CustomerGateway {
                 match socket.recv(receive_buffer) {
                     Receipt::Payload { len, segment_size } => {
                         let payload = &mut receive_buffer[..len];
-                        forwarder.handle_frames(payload, segment_size, now, counters, |packet| {
-                            deliver(device, packet, counters);
+                        forwarder.handle_frames(payload, segment_size, now, counters, |header, buffer| {
+                            deliver(device, header, buffer, counters);
                         });
                     }
                     Receipt::Refused => counters.deny(Reason::TunnelUnreachable),
@@ -256,13 +257,14 @@ impl CustomerGateway {
     }
 }
 
-/// Writes a packet into the TUN, behind a header that leaves nothing to the kernel.
+/// Writes a packet into the TUN; `buffer` has room for the device's header before it.
 #[inline]
-fn deliver(device: &TunQueue, packet: &[u8], counters: &Counters) {
-    match device.send_parts(&[0; VIRTIO_HEADER_LEN], packet) {
-        Ok(_) => {
+fn deliver(device: &TunQueue, header: &VirtioHeader, buffer: &mut [u8], counters: &Counters) {
+    buffer[..VIRTIO_HEADER_LEN].copy_from_slice(&header.emit());
+    match device.send(buffer) {
+        Ok(len) => {
             counters.count(Event::PacketsTx);
-            counters.add(Event::BytesTx, packet.len() as u64);
+            counters.add(Event::BytesTx, (len - VIRTIO_HEADER_LEN) as u64);
         }
         Err(error) => counters.deny(match error.raw_os_error() {
             Some(libc::EINVAL) => Reason::PacketMalformed,

@@ -6,9 +6,11 @@
 //! * [`parse`] → [`PacketView`]: one pass over IPv4 or IPv6 and the TCP, UDP or ICMP header, bounds and IPv4 header checksum
 //!   verified, trailing bytes cut off. [`PacketMeta`] is the same knowledge detached from the borrow, for when the bytes change.
 //! * [`checksum`]: ones-complement sums, pseudo headers, incremental updates.
-//! * [`VirtioHeader`], [`Segmenter`]: super-segments of a device with offloads, and their way back to packets that fit a path.
+//! * [`VirtioHeader`], [`Segmenter`]: super-segments of a device with offloads, and their way back to packets that fit a path;
+//!   [`Merger`]: packets that become a super-segment.
 //! * [`clamp_mss`], [`decrement_hop_limit`]: the two changes made to a packet on its way; [`emit_reset`]: the
 //!   one packet made here.
+//!
 //! * [`Burst`]: the reused memory that packets are read into.
 //!
 //! Limits: an IPv4 packet of 65,535 bytes, an IPv6 packet of 65,575 ([`PACKET_LEN_MAX`]); [`IPV6_EXTENSION_LIMIT`] extension
@@ -19,6 +21,7 @@ pub mod checksum;
 mod burst;
 mod five_tuple;
 mod hop_limit;
+mod merge;
 mod mss;
 mod reset;
 mod segment;
@@ -28,6 +31,7 @@ mod virtio;
 pub use burst::{BURST_SLOTS, Burst};
 pub use five_tuple::{Addresses, FiveTuple, Protocol};
 pub use hop_limit::decrement_hop_limit;
+pub use merge::{MERGED_LEN_MAX, Merger, Run};
 pub use mss::{clamp_mss, mss_option};
 pub use reset::{RESET_LEN_MAX, emit_reset};
 pub use segment::{BufferTooSmall, Segmenter};

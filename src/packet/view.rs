@@ -155,6 +155,14 @@ impl PacketMeta {
         }
     }
 
+    /// Counts in the payload of the next segment, which was merged into this packet.
+    pub(super) const fn extend_tcp(&mut self, next: &Self) {
+        self.packet_len += next.payload_len as u32;
+        self.payload_len += next.payload_len;
+        self.transport_len += next.payload_len;
+        self.tcp_flags = self.tcp_flags.union(next.tcp_flags);
+    }
+
     pub(super) const fn set_hop_limit(&mut self, hop_limit: u8) {
         self.hop_limit = hop_limit;
     }

@@ -27,6 +27,13 @@ pub fn frames(payload: &mut [u8], segment_size: usize) -> std::slice::ChunksMut<
     payload.chunks_mut(size.max(1))
 }
 
+/// Where the frames of one received payload of `len` bytes lie, as [`frames`] gives them.
+#[inline]
+pub fn places(len: usize, segment_size: usize) -> impl Iterator<Item = Range<usize>> {
+    let size = if segment_size == 0 { len } else { segment_size }.max(1);
+    (0..len).step_by(size).map(move |start| start..len.min(start + size))
+}
+
 /// A frame in the ring.
 #[derive(Clone, Copy, Debug)]
 struct Queued {

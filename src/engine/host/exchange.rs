@@ -101,7 +101,8 @@ impl Exchange {
         }
         // More than a function may answer with is not gathered: whoever reads it decides what to do.
         let is_whole = self.is_buffered && reader.left().is_some_and(|left| left <= RESPONSE_MAX as u64);
-        let gathered = BytesMut::new();
+        // As much address space as is announced; its pages become memory as they are written.
+        let gathered = BytesMut::with_capacity(reader.left().filter(|_| is_whole).unwrap_or(0) as usize);
         let (give_up, pool) = (self.give_up, pool.clone());
         let body = AnswerBody { lease: Some(lease), reader, is_whole, gathered, give_up, pool };
         response.body = HostBody::Stream(Box::pin(body));

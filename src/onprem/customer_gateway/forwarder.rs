@@ -1,7 +1,7 @@
 //! The customer gateway without its devices: a packet from the TUN becomes frames, a frame becomes a packet for the TUN.
 //!
 //! What it does to a packet in either direction: parse it, check that it belongs into the tunnel, clamp the MSS of SYNs,
-//! and cut a super-segment into packets that fit. What it leaves to the kernel around it: routing, fragmentation-needed
+//! and cut a super-segment into packets that fit, or make one of them where the device takes it. What it leaves to the kernel around it: routing, fragmentation-needed
 //! for packets over the TUN's MTU, and the hop limit. The gateway is one router: its kernel lowers the hop limit of what
 //! it forwards between the on-premises network and the TUN, so lowering it here again would count one router twice
 //! (RFC 4301 §5.1.2.1 note 2: once, before encapsulation).
@@ -13,9 +13,10 @@ use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::affinity::FlowAffinity;
 use crate::config::Topology;
-use crate::packet::checksum::ChecksumState;
-use crate::packet::{FiveTuple, PacketMeta, Segmenter, VirtioHeader, clamp_mss, parse};
+use crate::packet::checksum::{ChecksumState, verify_transport};
+use crate::packet::{FiveTuple, Merger, PacketMeta, Run, Segmenter, VIRTIO_HEADER_LEN, VirtioHeader, clamp_mss, parse};
 use crate::time::Moment;
+use crate::tunnel::esp::ESP_HEADROOM;
 use crate::tunnel::{Received, TunnelEnd, batch, mtu};
 use crate::verdict::{Counters, Event, Reason};
 
@@ -46,10 +47,12 @@ pub(super) struct Forwarder {
     on_premises: Side,
     mss_ipv4: u16,
     mss_ipv6: u16,
+    /// The device takes super-segments.
+    merges: bool,
 }
 
 impl Forwarder {
-    pub(super) fn new(topology: &Topology, end: TunnelEnd) -> Self {
+    pub(super) fn new(topology: &Topology, end: TunnelEnd, merges: bool) -> Self {
         let tunnel = &topology.tunnel;
         let (vpc, site) = (&topology.vpc, &topology.on_premises);
         let inner_mtu = end.inner_mtu();
@@ -60,6 +63,7 @@ impl Forwarder {
             on_premises: Side { v4: site.cidr, v6: site.cidr6, inside: tunnel.customer_inside().into() },
             mss_ipv4: mtu::mss_ipv4(inner_mtu),
             mss_ipv6: mtu::mss_ipv6(inner_mtu),
+            merges,
         }
     }
 
@@ -108,7 +112,8 @@ impl Forwarder {
         Ok(())
     }
 
-    /// Opens the frames of one received payload and hands their packets to `deliver`. Everything is counted.
+    /// Opens the frames of one received payload and hands their packets to `deliver`, with room for a device's header before
+    /// each. Where the device has offloads, segments that follow each other become one. Everything is counted.
     #[inline]
     pub(super) fn handle_frames(
         &mut self,
@@ -116,22 +121,35 @@ impl Forwarder {
         segment_size: usize,
         now: Moment,
         counters: &Counters,
-        mut deliver: impl FnMut(&[u8]),
+        mut deliver: impl FnMut(&VirtioHeader, &mut [u8]),
     ) {
-        for frame in batch::frames(payload, segment_size) {
-            let Received::Packet { packet, sa } = self.end.handle_frame(frame, now, counters) else { continue };
+        let mut merger = Merger::default();
+        let mut pass = |run: Option<Run>, payload: &mut [u8]| {
+            if let Some(run) = run {
+                let (header, range) = (run.finish(payload), run.range());
+                counters.add(Event::Forwarded, run.packets() as u64);
+                deliver(&header, &mut payload[range.start - VIRTIO_HEADER_LEN..range.end]);
+            }
+        };
+        for frame in batch::places(payload.len(), segment_size) {
+            let opened = self.end.handle_frame(&mut payload[frame.clone()], now, counters);
+            let Received::Packet { packet, sa } = opened else { continue };
             match self.decapsulate(packet, sa, counters) {
-                Ok(()) => {
-                    counters.count(Event::Forwarded);
-                    deliver(packet);
+                Ok((meta, may_merge)) => {
+                    let start = frame.start + ESP_HEADROOM;
+                    let before = merger.push(payload, start..start + meta.packet_len(), &meta, may_merge);
+                    pass(before, payload);
                 }
                 Err(reason) => counters.deny(reason),
             }
         }
+        pass(merger.finish(), payload);
     }
 
+    /// Checks and changes a packet out of a frame. Also says whether it may become part of a larger one: a wrong checksum is the
+    /// receiver's to find, and must not become a right one here.
     #[inline]
-    fn decapsulate(&mut self, packet: &mut [u8], sa: usize, counters: &Counters) -> Result<(), Reason> {
+    fn decapsulate(&mut self, packet: &mut [u8], sa: usize, counters: &Counters) -> Result<(PacketMeta, bool), Reason> {
         let meta = *parse(packet)?.meta();
         let tuple: FiveTuple = meta.tuple();
         if !(self.aws.contains(tuple.src()) && self.on_premises.contains(tuple.dst())) {
@@ -139,7 +157,8 @@ impl Forwarder {
         }
         self.affinity.learn(&tuple, sa);
         self.clamp(packet, &meta, ChecksumState::Complete, counters);
-        Ok(())
+        let may_merge = self.merges && meta.payload_len() > 0 && verify_transport(packet, &meta);
+        Ok((meta, may_merge))
     }
 
     #[inline]

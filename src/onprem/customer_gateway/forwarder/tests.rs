@@ -34,7 +34,7 @@ impl World {
         let link = Arc::new(Link::new(&plain));
         let end = |side, pairs| TunnelEnd::new(side, pairs, 1024, &profile, link.clone(), 1);
         let workers = keys.pairs().chunks(1).map(|pair| end(TunnelSide::Aws, pair)).collect();
-        let gateway = Forwarder::new(&topology, end(TunnelSide::Customer, keys.pairs()));
+        let gateway = Forwarder::new(&topology, end(TunnelSide::Customer, keys.pairs()), true);
         Self { gateway, workers, counters: Counters::default() }
     }
 
@@ -67,8 +67,8 @@ impl World {
         while let Some(transmit) = end.poll_transmit(NOW) {
             let (mut payload, segment_size) = (transmit.bytes().to_vec(), transmit.segment_size());
             transmit.sent(usize::MAX);
-            self.gateway.handle_frames(&mut payload, segment_size, NOW, &self.counters, |packet| {
-                delivered.push(packet.to_vec());
+            self.gateway.handle_frames(&mut payload, segment_size, NOW, &self.counters, |_, buffer| {
+                delivered.push(buffer[VIRTIO_HEADER_LEN..].to_vec());
             });
         }
         delivered
@@ -189,6 +189,38 @@ fn a_super_segment_leaves_as_packets_that_fit_with_whole_checksums() {
     assert_eq!(joined, payload);
     assert_eq!(world.counters.event(Event::PacketsRx), 1);
     assert_eq!(world.counters.event(Event::Forwarded), received.len() as u64);
+}
+
+#[test]
+fn segments_that_follow_each_other_reach_the_device_as_one() {
+    let payload: Vec<u8> = (0..40_000_u32).map(|n| n as u8).collect();
+    let segments: Vec<_> = payload
+        .chunks(1398)
+        .enumerate()
+        .map(|(at, piece)| PacketSpec { sequence: 1000 + at as u32 * 1398, ..from_aws(piece) }.build())
+        .collect();
+    let count = segments.len() as u64;
+    let mut world = World::new();
+    let delivered = world.back(0, &segments);
+    assert_eq!(delivered.len(), 1);
+    assert_eq!(parse(&delivered[0]).unwrap().payload(), payload);
+    assert_eq!([Event::Forwarded, Event::FramesRx].map(|event| world.counters.event(event)), [count; 2]);
+
+    // A device without offloads gets them one by one.
+    world.gateway.merges = false;
+    assert_eq!(world.back(0, &segments), segments);
+}
+
+#[test]
+fn a_segment_with_a_wrong_checksum_keeps_it() {
+    let segment = |at: u32| PacketSpec { sequence: 1000 + at * 100, ..from_aws(&[7; 100]) }.build();
+    let mut segments = [0, 1, 2, 3].map(segment).to_vec();
+    segments[2][60] ^= 1;
+    let mut world = World::new();
+    let delivered = world.back(0, &segments);
+    assert_eq!(delivered.iter().map(Vec::len).collect::<Vec<_>>(), [240, 140, 140]);
+    assert_eq!(delivered[1], segments[2]);
+    assert!(!etherparse_accepts(&delivered[1]));
 }
 
 #[test]
