@@ -1,8 +1,8 @@
 //! The hot loop: one worker, run to completion, nothing shared.
 //!
-//! A turn reads a burst from each device and from the tunnel's socket, gives every packet to the engine as it comes, lets
-//! the engine serve, and sends what lies in the tunnel's queue. The clock is read once per turn. Only when a whole turn
-//! found nothing to do does the worker wait, for packets, for the engine's next deadline, or for a command.
+//! A turn reads a burst from each device and from the tunnel's socket, as far as they have something, gives every packet to the
+//! engine as it comes, lets the engine serve, and sends what lies in the tunnel's queue. The clock is read once per turn. When
+//! everything was read and served, the worker waits for packets, for the engine's next deadline, or for a command.
 //!
 //! A packet is never handed to another thread: a hop costs as much as everything else that is done to it.
 
@@ -12,15 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::Waker;
 
 use super::clock::Clock;
+use super::sources::Sources;
 use super::tun::TunQueue;
 use super::udp::{self, Flushed, RECEIVE_BUFFER, Receipt, TunnelSocket};
 use crate::engine::{Engine, Output, Port};
 use crate::packet::VIRTIO_HEADER_LEN;
-use crate::time::Now;
+use crate::time::{Moment, Now};
 use crate::verdict::{Counters, Reason};
 
 /// Packets read from one device before the others have their turn.
@@ -31,7 +31,6 @@ const TUNNEL_BURST: usize = 16;
 const WAIT_LIMIT: Duration = Duration::from_secs(1);
 /// A packet of the largest size with its header.
 const PACKET_BUFFER: usize = VIRTIO_HEADER_LEN + 65_536 + 64;
-const WAKE: Token = Token(usize::MAX);
 
 /// Something for a worker to do between turns, with the engine at hand.
 pub type Command = Box<dyn FnOnce(&mut Engine, Now) + Send>;
@@ -77,8 +76,8 @@ pub struct Worker {
     devices: Devices,
     socket: TunnelSocket,
     clock: Clock,
-    poll: Poll,
-    events: Events,
+    /// The devices' queues in their order, then the tunnel's socket.
+    sources: Sources,
     commands: Receiver<Command>,
     busy_poll: bool,
     buffer: Box<[u8]>,
@@ -107,13 +106,9 @@ impl Worker {
         clock: Clock,
         busy_poll: bool,
     ) -> io::Result<(Self, WorkerHandle)> {
-        let poll = Poll::new()?;
-        for (index, (_, queue)) in queues.iter().enumerate() {
-            poll.registry().register(&mut SourceFd(&queue.as_raw_fd()), Token(index), Interest::READABLE)?;
-        }
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(queues.len()), interest)?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let fds = queues.iter().map(|(_, queue)| queue.as_raw_fd()).chain([socket.as_raw_fd()]);
+        let sources = Sources::new(fds)?;
+        let waker = Arc::new(sources.waker()?);
         let (tx, commands) = crossbeam::channel::bounded(Self::COMMAND_LIMIT);
         let counters = Arc::clone(engine.counters());
         let handle = WorkerHandle { commands: tx, waker, counters: Arc::clone(&counters) };
@@ -122,8 +117,7 @@ impl Worker {
             devices: Devices(queues),
             socket,
             clock,
-            poll,
-            events: Events::with_capacity(64),
+            sources,
             commands,
             busy_poll,
             buffer: vec![0; PACKET_BUFFER].into_boxed_slice(),
@@ -140,76 +134,84 @@ impl Worker {
     pub fn run(mut self) -> io::Result<()> {
         loop {
             let now = self.clock.now();
-            let busy = self.turn(now);
-            if self.take_commands(now) {
-                return Ok(());
+            let mut is_busy = self.turn(now)?;
+            match self.take_commands(now) {
+                Some(ran) => is_busy |= ran,
+                None => return Ok(()),
             }
-            if !busy && !self.busy_poll {
-                self.wait(now)?;
+            if self.busy_poll {
+                self.sources.try_all();
+            } else {
+                let limit = if is_busy { Duration::ZERO } else { self.patience(now) };
+                self.sources.wait(Some(limit))?;
             }
         }
     }
 
-    /// One turn. Returns whether there may be more to do at once.
-    fn turn(&mut self, now: Now) -> bool {
+    /// One turn. Returns whether there is more to do at once.
+    fn turn(&mut self, now: Now) -> io::Result<bool> {
         self.engine.begin_turn(now);
-        let mut busy = false;
         for index in 0..self.devices.0.len() {
-            busy |= self.receive_packets(index);
+            if self.sources.is_readable(index) {
+                self.receive_packets(index);
+            }
         }
-        busy |= self.receive_frames();
-        busy |= self.engine.poll(&mut self.devices);
+        if self.sources.is_readable(self.devices.0.len()) {
+            self.receive_frames();
+        }
+        let has_more = self.engine.poll(&mut self.devices);
         let flushed = udp::flush(self.engine.tunnel(), std::slice::from_ref(&self.socket), now.mono, &self.counters);
-        busy || flushed == Flushed::Sent
+        self.sources.await_room(self.devices.0.len(), flushed == Flushed::Blocked)?;
+        Ok(has_more || self.sources.any_readable())
     }
 
-    fn receive_packets(&mut self, index: usize) -> bool {
-        for received in 0..BURST {
+    fn receive_packets(&mut self, index: usize) {
+        for _ in 0..BURST {
             let (port, queue) = &self.devices.0[index];
             let port = *port;
             match queue.recv(&mut self.buffer) {
                 Ok(len) => self.engine.handle_packet(port, &mut self.buffer[..len], &mut self.devices),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // Nothing more; or the device is going away, which the lab notices.
-                Err(_) => return received > 0,
+                Err(_) => return self.sources.drained(index),
             }
         }
-        true
     }
 
-    fn receive_frames(&mut self) -> bool {
-        for received in 0..TUNNEL_BURST {
+    fn receive_frames(&mut self) {
+        for _ in 0..TUNNEL_BURST {
             match self.socket.recv(&mut self.tunnel_buffer) {
                 Receipt::Payload { len, segment_size } => {
                     let payload = &mut self.tunnel_buffer[..len];
                     self.engine.handle_frames(payload, segment_size, &mut self.devices);
                 }
                 Receipt::Refused => self.counters.deny(Reason::TunnelUnreachable),
-                Receipt::Empty | Receipt::Failed(_) => return received > 0,
+                Receipt::Failed(_) => return,
+                Receipt::Empty => return self.sources.drained(self.devices.0.len()),
             }
         }
-        true
     }
 
-    /// Runs waiting commands; returns whether nobody can send any more.
-    fn take_commands(&mut self, now: Now) -> bool {
+    /// Runs waiting commands; returns whether there were any, `None` if nobody can send any more.
+    fn take_commands(&mut self, now: Now) -> Option<bool> {
+        let mut ran = false;
         loop {
             match self.commands.try_recv() {
                 Ok(command) => command(&mut self.engine, now),
-                Err(TryRecvError::Empty) => return false,
-                Err(TryRecvError::Disconnected) => return true,
+                Err(TryRecvError::Empty) => return Some(ran),
+                Err(TryRecvError::Disconnected) => return None,
             }
+            ran = true;
         }
     }
 
-    fn wait(&mut self, now: Now) -> io::Result<()> {
-        let until = self.engine.next_deadline().map_or(WAIT_LIMIT, |at| at.since(now.mono).min(WAIT_LIMIT));
-        // The poller rounds up to milliseconds. An emulated path is to be truer than that: its last fraction is spun away.
-        let whole = Duration::from_millis(u64::try_from(until.as_millis()).unwrap_or(u64::MAX));
-        match self.poll.poll(&mut self.events, Some(whole)) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
-            other => other,
-        }
+    /// How long nothing has to be done if nothing arrives. The emulated path is to be true to the nanosecond; nothing else is worth
+    /// a wake-up within a millisecond.
+    fn patience(&mut self, now: Now) -> Duration {
+        let until = |at: Option<Moment>| at.map_or(WAIT_LIMIT, |at| at.since(now.mono).min(WAIT_LIMIT));
+        let engine = until(self.engine.next_deadline());
+        let whole = Duration::from_millis(engine.as_nanos().div_ceil(1_000_000) as u64);
+        if engine == whole { whole } else { until(self.engine.tunnel().next_deadline()).min(whole) }
     }
 }
 

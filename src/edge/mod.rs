@@ -20,6 +20,7 @@ pub mod readiness;
 pub mod child;
 pub mod readable;
 pub mod clock;
+pub mod sources;
 pub mod hot_loop;
 pub mod endpoint;
 pub mod probe;

@@ -7,7 +7,7 @@
 //! One SA pair and one UDP port per endpoint worker, all on this thread, so that the tunnel's rate in this direction is one
 //! rate. The path emulated here is the way to AWS; the way back is emulated by the endpoint.
 //!
-//! Limits: [`crate::packet::BURST_SLOTS`] packets and [`RECEIVES_PER_TURN`] receives per socket and turn; the transmit queue's size
+//! Limits: [`BURST`] packets and [`RECEIVES_PER_TURN`] receives per socket and turn; the transmit queue's size
 //! ([`crate::tunnel`]). While a socket is full the TUN is not read: its queue waits, and then drops, as a router's does.
 //!
 //! Counters: `PACKETS_RX`/`TX` are the TUN's, `FRAMES_*` the sockets', `FORWARDED` both directions; `CANNOT_ROUTE` is a
@@ -20,21 +20,20 @@ mod forwarder;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use mio::Waker;
 
 use self::forwarder::Forwarder;
 use crate::config::Topology;
+use crate::edge::sources::Sources;
 use crate::edge::tun::{TunDevice, TunQueue};
 use crate::edge::udp::{Flushed, RECEIVE_BUFFER, Receipt, TunnelSocket, flush};
 use crate::edge::{Fault, OrFault};
-use crate::packet::{Burst, VIRTIO_HEADER_LEN, VirtioHeader};
+use crate::packet::{PACKET_LEN_MAX, VIRTIO_HEADER_LEN, VirtioHeader};
 use crate::time::Moment;
 use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::path::Link;
@@ -43,11 +42,12 @@ use crate::verdict::{Counters, Event, Reason};
 
 /// Receives per socket and turn: each may hold 45 full frames.
 const RECEIVES_PER_TURN: usize = 16;
-const WAKER: Token = Token(0);
-const TIMER: Token = Token(1);
-const DEVICE: Token = Token(2);
-/// The first socket's; the others follow.
-const SOCKETS: usize = 3;
+/// Packets read from the device before the sockets have their turn.
+const BURST: usize = 64;
+/// A packet of the largest size with its header.
+const PACKET_BUFFER: usize = VIRTIO_HEADER_LEN + PACKET_LEN_MAX;
+/// The device's place among the sources; the sockets follow.
+const DEVICE: usize = 0;
 
 /// The customer gateway. Made in its network namespace, run on a thread of its own.
 #[derive(Debug)]
@@ -56,10 +56,9 @@ pub struct CustomerGateway {
     sockets: Vec<TunnelSocket>,
     forwarder: Forwarder,
     counters: Arc<Counters>,
-    poll: Poll,
-    timer: OwnedFd,
+    sources: Sources,
     shutdown: Shutdown,
-    burst: Burst,
+    packet_buffer: Box<[u8]>,
     receive_buffer: Box<[u8]>,
     /// A socket is full: nothing more is read from the TUN.
     is_blocked: bool,
@@ -128,26 +127,17 @@ impl CustomerGateway {
         let end = TunnelEnd::new(Side::Customer, keys.pairs(), tunnel.replay_window, profile, link, seed);
 
         let failed = || "cannot watch the customer gateway's sockets";
-        let poll = Poll::new().or_fault(failed)?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKER).or_fault(failed)?);
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags).or_fault(failed)?;
-        let register = |fd, token, interest| poll.registry().register(&mut SourceFd(&fd), token, interest);
-        register(timer.as_raw_fd(), TIMER, Interest::READABLE).or_fault(failed)?;
-        register(device.as_raw_fd(), DEVICE, Interest::READABLE).or_fault(failed)?;
-        for (index, socket) in sockets.iter().enumerate() {
-            let token = Token(SOCKETS + index);
-            register(socket.as_raw_fd(), token, Interest::READABLE | Interest::WRITABLE).or_fault(failed)?;
-        }
+        let fds = [device.as_raw_fd()].into_iter().chain(sockets.iter().map(AsRawFd::as_raw_fd));
+        let sources = Sources::new(fds).or_fault(failed)?;
+        let waker = Arc::new(sources.waker().or_fault(failed)?);
         Ok(Self {
             device,
             sockets,
             forwarder: Forwarder::new(topology, end, merges),
             counters: Arc::default(),
-            poll,
-            timer,
+            sources,
             shutdown: Shutdown { asked: Arc::default(), waker },
-            burst: Burst::default(),
+            packet_buffer: vec![0; PACKET_BUFFER].into(),
             receive_buffer: vec![0; RECEIVE_BUFFER].into(),
             is_blocked: false,
             origin: Instant::now(),
@@ -169,86 +159,71 @@ impl CustomerGateway {
     /// # Errors
     /// When the kernel no longer lets it wait. Whatever packets, frames and networks do is counted, never an error.
     pub fn run(&mut self) -> Result<(), Fault> {
-        let mut events = Events::with_capacity(64);
         while !self.shutdown.asked.load(Ordering::Acquire) {
-            if !self.turn() {
-                self.wait(&mut events).or_fault(|| "the customer gateway cannot wait for packets")?;
-            }
+            let limit = self.turn();
+            limit
+                .and_then(|limit| self.sources.wait(limit))
+                .or_fault(|| "the customer gateway cannot wait for packets")?;
         }
         Ok(())
     }
 
-    /// Handles what is there and sends what is due; whether it found anything to do.
-    fn turn(&mut self) -> bool {
+    /// Handles what is there and sends what is due. Returns how long nothing has to be done if nothing arrives.
+    fn turn(&mut self) -> io::Result<Option<Duration>> {
         let now = self.now();
-        let mut did_something = self.receive_frames(now);
-        if !self.is_blocked {
-            did_something |= self.receive_packets(now);
+        for index in 0..self.sockets.len() {
+            if self.sources.is_readable(DEVICE + 1 + index) {
+                self.receive_frames(index, now);
+            }
+        }
+        if !self.is_blocked && self.sources.is_readable(DEVICE) {
+            self.receive_packets(now);
         }
         let flushed = flush(&mut self.forwarder.end, &self.sockets, now, &self.counters);
         self.is_blocked = flushed == Flushed::Blocked;
-        did_something | (flushed == Flushed::Sent)
+        for index in 0..self.sockets.len() {
+            self.sources.await_room(DEVICE + 1 + index, self.is_blocked)?;
+        }
+        if self.is_blocked {
+            // A full socket tells when it has room; what is due meanwhile waits for it, and so does the device.
+            let has_frames = (0..self.sockets.len()).any(|index| self.sources.is_readable(DEVICE + 1 + index));
+            return Ok(has_frames.then_some(Duration::ZERO));
+        }
+        if self.sources.any_readable() {
+            return Ok(Some(Duration::ZERO));
+        }
+        let deadline = self.forwarder.end.next_deadline();
+        Ok(deadline.map(|deadline| deadline.since(self.now())))
     }
 
     /// Tunnel → TUN.
-    fn receive_frames(&mut self, now: Moment) -> bool {
+    fn receive_frames(&mut self, index: usize, now: Moment) {
         let Self { device, sockets, forwarder, counters, receive_buffer, .. } = self;
         let counters: &Counters = counters;
-        let mut received = false;
-        for socket in sockets.iter() {
-            for _ in 0..RECEIVES_PER_TURN {
-                match socket.recv(receive_buffer) {
-                    Receipt::Payload { len, segment_size } => {
-                        let payload = &mut receive_buffer[..len];
-                        forwarder.handle_frames(payload, segment_size, now, counters, |header, buffer| {
-                            deliver(device, header, buffer, counters);
-                        });
-                    }
-                    Receipt::Refused => counters.deny(Reason::TunnelUnreachable),
-                    Receipt::Empty => break,
-                    Receipt::Failed(_) => {
-                        counters.deny(Reason::TunnelUnreachable);
-                        break;
-                    }
+        for _ in 0..RECEIVES_PER_TURN {
+            match sockets[index].recv(receive_buffer) {
+                Receipt::Payload { len, segment_size } => {
+                    let payload = &mut receive_buffer[..len];
+                    forwarder.handle_frames(payload, segment_size, now, counters, |header, buffer| {
+                        deliver(device, header, buffer, counters);
+                    });
                 }
-                received = true;
+                Receipt::Refused => counters.deny(Reason::TunnelUnreachable),
+                Receipt::Empty => return self.sources.drained(DEVICE + 1 + index),
+                Receipt::Failed(_) => return counters.deny(Reason::TunnelUnreachable),
             }
         }
-        received
     }
 
     /// TUN → tunnel.
-    fn receive_packets(&mut self, now: Moment) -> bool {
-        self.burst.clear();
-        while let Some(slot) = self.burst.free_slot() {
-            match self.device.recv(slot) {
-                Ok(len) => self.burst.commit(len),
+    fn receive_packets(&mut self, now: Moment) {
+        for _ in 0..BURST {
+            match self.device.recv(&mut self.packet_buffer) {
+                Ok(len) => self.forwarder.handle_packet(&mut self.packet_buffer[..len], now, &self.counters),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Nothing there; or the interface is down, and comes up with an event.
-                Err(_) => break,
+                Err(_) => return self.sources.drained(DEVICE),
             }
-        }
-        for slot in self.burst.iter_mut() {
-            self.forwarder.handle_packet(slot, now, &self.counters);
-        }
-        !self.burst.is_empty()
-    }
-
-    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        // A full socket tells when it is writable; what is due meanwhile waits for it.
-        let deadline = if self.is_blocked { None } else { self.forwarder.end.next_deadline() };
-        let until = deadline.map(|deadline| deadline.since(self.now()));
-        if until == Some(Duration::ZERO) {
-            return Ok(());
-        }
-        // epoll waits in whole milliseconds, which would blur the path's delay; the timer waits in nanoseconds. Zero
-        // switches it off.
-        let it_value = Timespec::try_from(until.unwrap_or_default()).map_err(io::Error::other)?;
-        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
-        rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval, it_value })?;
-        match self.poll.poll(events, None) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            outcome => outcome,
         }
     }
 

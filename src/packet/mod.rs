@@ -11,14 +11,11 @@
 //! * [`clamp_mss`], [`decrement_hop_limit`]: the two changes made to a packet on its way; [`emit_reset`]: the
 //!   one packet made here.
 //!
-//! * [`Burst`]: the reused memory that packets are read into.
-//!
 //! Limits: an IPv4 packet of 65,535 bytes, an IPv6 packet of 65,575 ([`PACKET_LEN_MAX`]); [`IPV6_EXTENSION_LIMIT`] extension
 //! headers. Not here: reassembly. A fragment is dropped, because its flow cannot be known from it and PrivateLink clients
 //! never need one (MSS clamping sees to that).
 
 pub mod checksum;
-mod burst;
 mod five_tuple;
 mod hop_limit;
 mod merge;
@@ -28,7 +25,6 @@ mod segment;
 mod view;
 mod virtio;
 
-pub use burst::{BURST_SLOTS, Burst};
 pub use five_tuple::{Addresses, FiveTuple, Protocol};
 pub use hop_limit::decrement_hop_limit;
 pub use merge::{MERGED_LEN_MAX, Merger, Run};
