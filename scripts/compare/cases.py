@@ -108,10 +108,17 @@ def forwarding(wishes):
     ]
     # The best of the three counts, so each is to be left behind. `kernel` encrypts nothing and is no rival.
     ahead = dict.fromkeys(("wireguard-go", "boringtun-cli", "strongswan"), [Target("cpu", 4.0)])
-    targets = {"forward-bulk": ahead, "forward-1": {"boringtun-cli": [Target("p50", 1.0)]}}
+    prompt = [Target("p50", 1.0), Target("p50", 1.0, BUSY)]
+    targets = {"forward-bulk": ahead, "forward-1": {"boringtun-cli": prompt}}
     cases = []
     for name, what, unit, kind, in_flight in ways:
-        programs = {OURS: lambda wishes, kind=kind, in_flight=in_flight: tunnels.ours(wishes, kind, in_flight)}
+
+        def ours(wishes, kind=kind, in_flight=in_flight, more=()):
+            return tunnels.ours(wishes, kind, in_flight, more)
+
+        programs = {OURS: ours}
+        if name == "forward-1":
+            programs[BUSY] = lambda wishes, ours=ours: ours(wishes, more=["--busy-poll"])
         for program in tunnels.PROGRAMS:
             programs[program] = lambda wishes, program=program, kind=kind, in_flight=in_flight: tunnels.run(
                 wishes, program, kind, in_flight

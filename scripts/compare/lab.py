@@ -9,11 +9,11 @@ from grounds import sh
 class Lab:
     """Up within the `with` block; endpoint and on-premises side are pinned as `vpce bench` pins them."""
 
-    def __init__(self, wishes, topology):
-        self.wishes, self.topology = wishes, topology
+    def __init__(self, wishes, topology, more=()):
+        self.wishes, self.words = wishes, [topology, *more]
 
     def __enter__(self):
-        sh(self.wishes.vpce, "lab", "up", self.topology)
+        sh(self.wishes.vpce, "lab", "up", *self.words)
         try:
             processes = {process["name"]: process["pid"] for process in self.status()["processes"]}
             self.endpoint, self.onprem = processes["endpoint"], processes["onprem"]

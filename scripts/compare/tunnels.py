@@ -147,9 +147,9 @@ def run(wishes, program, kind, in_flight):
         return measure.traffic(wishes, kind, in_flight, where, (APP, ONPREM), processes)
 
 
-def ours(wishes, kind, in_flight):
+def ours(wishes, kind, in_flight, more=()):
     """The same through endpoint and customer gateway of a lab, whose hosts have these addresses, too."""
-    with Lab(wishes, "bench") as lab:
+    with Lab(wishes, "bench", more) as lab:
         where = ["--lab", "bench", "--from", "app", "--to", "onprem"]
         processes = {"endpoint": lab.endpoint, "onprem": lab.onprem}
         return measure.traffic(wishes, kind, in_flight, where, (APP, ONPREM), processes)
