@@ -1,10 +1,10 @@
 //! Signing keys, derived once a day per access key and then kept.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use aws_lc_rs::{constant_time, digest, hmac};
+use aws_lc_rs::{constant_time, hmac};
 use hashbrown::HashMap;
-use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use super::hex;
@@ -22,10 +22,9 @@ pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// The key for one access key, day, region and service, with the scope it stands for.
 pub(super) struct SigningKey {
-    key: Keyed,
+    /// Of the string to sign, with gaps where date and hash go.
+    key: RefCell<Keyed>,
     scope: Box<str>,
-    /// The string to sign, with gaps where date and hash go.
-    template: Box<[u8]>,
 }
 
 /// Where the date stands in the string to sign.
@@ -41,8 +40,8 @@ impl SigningKey {
         }
         let scope = format!("{day}/{region}/{service}/{TERMINATOR}").into_boxed_str();
         let gap = |len| " ".repeat(len);
-        let template = format!("{ALGORITHM}\n{}\n{scope}\n{}", gap(16), gap(64)).into_bytes().into();
-        Self { key: Keyed::new(tag.as_ref()), scope, template }
+        let template = format!("{ALGORITHM}\n{}\n{scope}\n{}", gap(16), gap(64));
+        Self { key: RefCell::new(Keyed::new(tag.as_ref(), template.as_bytes())), scope }
     }
 
     /// `20150830/us-east-2/lambda/aws4_request`.
@@ -52,11 +51,12 @@ impl SigningKey {
 
     /// The signature of the request whose canonical form has this hash.
     pub(super) fn sign(&self, date: &[u8; 16], canonical_hash: &[u8; 32]) -> [u8; 32] {
-        let mut text = SmallVec::<[u8; 256]>::from_slice(&self.template);
+        let mut key = self.key.borrow_mut();
+        let text = key.message();
         text[DATE_AT..DATE_AT + 16].copy_from_slice(date);
         let hash_at = text.len() - 64;
         text[hash_at..].copy_from_slice(&hex::emit(canonical_hash));
-        self.key.sign(&text)
+        key.sign()
     }
 
     /// Whether `signature` is that signature, in constant time.
@@ -65,32 +65,37 @@ impl SigningKey {
     }
 }
 
-/// HMAC-SHA256 (RFC 2104) under one key. Both hashes have taken in their padded key once; copies of them go on from there,
-/// which is cheaper than `hmac::Key`, whose context is several times as large.
+/// HMAC-SHA256 (RFC 2104) of a message whose parts change, under one key. What both hashes take in lies ready behind its padded
+/// key and is hashed in one call each. The padded key is then hashed every time, two blocks, which costs less than copying a
+/// hash that has taken it in: aws-lc-rs allocates for each copy.
 struct Keyed {
-    inner: digest::Context,
-    outer: digest::Context,
+    inner: Zeroizing<Vec<u8>>,
+    outer: Zeroizing<[u8; BLOCK + 32]>,
 }
+
+/// SHA-256's block, bytes.
+const BLOCK: usize = 64;
 
 impl Keyed {
     /// Under a key of at most a block.
-    fn new(key: &[u8]) -> Self {
-        let padded = |pad: u8| {
-            let mut block = Zeroizing::new([pad; 64]);
-            block.iter_mut().zip(key).for_each(|(block, key)| *block ^= key);
-            let mut context = digest::Context::new(&digest::SHA256);
-            context.update(&*block);
-            context
-        };
-        debug_assert!(key.len() <= 64, "a longer key would have to be hashed first");
-        Self { inner: padded(0x36), outer: padded(0x5c) }
+    fn new(key: &[u8], message: &[u8]) -> Self {
+        debug_assert!(key.len() <= BLOCK, "a longer key would have to be hashed first");
+        let mut inner = Zeroizing::new(vec![0x36; BLOCK + message.len()]);
+        let mut outer = Zeroizing::new([0x5c; BLOCK + 32]);
+        inner.iter_mut().zip(key).for_each(|(block, key)| *block ^= key);
+        outer.iter_mut().zip(key).for_each(|(block, key)| *block ^= key);
+        inner[BLOCK..].copy_from_slice(message);
+        Self { inner, outer }
     }
 
-    fn sign(&self, message: &[u8]) -> [u8; 32] {
-        let (mut inner, mut outer) = (self.inner.clone(), self.outer.clone());
-        inner.update(message);
-        outer.update(inner.finish().as_ref());
-        super::to_array(outer.finish().as_ref())
+    /// The message, to be changed.
+    fn message(&mut self) -> &mut [u8] {
+        &mut self.inner[BLOCK..]
+    }
+
+    fn sign(&mut self) -> [u8; 32] {
+        self.outer[BLOCK..].copy_from_slice(&super::sha256(&self.inner));
+        super::sha256(&*self.outer)
     }
 }
 
@@ -148,9 +153,10 @@ mod tests {
             message in prop::collection::vec(any::<u8>(), 0..300),
         ) {
             let expected = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), &message);
-            let keyed = Keyed::new(&key);
+            let mut keyed = Keyed::new(&key, &vec![0; message.len()]);
             for _ in 0..2 {
-                prop_assert_eq!(&keyed.sign(&message)[..], expected.as_ref());
+                keyed.message().copy_from_slice(&message);
+                prop_assert_eq!(&keyed.sign()[..], expected.as_ref());
             }
         }
     }
