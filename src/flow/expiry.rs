@@ -69,16 +69,20 @@ impl TimerWheel {
 
     /// Sets the timer of `key`, or moves it. A deadline that has passed fires at the next poll; [`Moment::NEVER`] cancels.
     pub fn schedule(&mut self, key: u32, deadline: Moment) {
-        self.cancel(key);
         if deadline == Moment::NEVER {
-            return;
-        }
-        let index = key as usize;
-        if index >= self.nodes.len() {
-            self.nodes.resize(index + 1, Node { tick: 0, next: NIL, previous: NIL, place: IDLE });
+            return self.cancel(key);
         }
         // Up, so that no timer fires before its deadline.
         let tick = deadline.as_nanos().div_ceil(NANOS_PER_TICK).clamp(self.tick, TICK_MAX);
+        let index = key as usize;
+        if self.nodes.get(index).is_some_and(|node| node.place != IDLE && node.tick == tick) {
+            // Turns follow each other much faster than ticks: most deadlines move by less than one.
+            return;
+        }
+        self.cancel(key);
+        if index >= self.nodes.len() {
+            self.nodes.resize(index + 1, Node { tick: 0, next: NIL, previous: NIL, place: IDLE });
+        }
         self.nodes[index].tick = tick;
         self.link(key);
         self.len += 1;

@@ -123,16 +123,21 @@ impl Connection {
     /// Helps a sender out that smoltcp 0.14.0 leaves without a timer: when a retransmission falls due while the window is
     /// zero, its timer is stopped and no window probe started. That happens when acknowledgements are reordered, because
     /// smoltcp takes the window of an older one (RFC 9293 §3.10.7.4 compares SND.WL1 and SND.WL2). A keep-alive asks for the
-    /// window as a probe does. `is_stalled` says that the connection waits for nothing but packets.
-    pub(super) fn mend_stall(&mut self, is_stalled: bool) {
+    /// window as a probe does. `is_stalled` says that the connection waits for nothing but packets. Returns whether a timer
+    /// was changed.
+    pub(super) fn mend_stall(&mut self, is_stalled: bool) -> bool {
         let has_data = self.queued() > 0 && self.is_established();
         if is_stalled && has_data && !self.is_probing {
             self.is_probing = true;
             self.socket().set_keep_alive(Some(smoltcp_duration(PROBE_EVERY)));
+            true
         } else if self.is_probing && !has_data {
             self.is_probing = false;
             let keep_alive = self.keep_alive.map(smoltcp_duration);
             self.socket().set_keep_alive(keep_alive);
+            true
+        } else {
+            false
         }
     }
 

@@ -235,8 +235,7 @@ impl TcpStage {
     pub fn poll_at(&mut self, connection: &mut Connection, now: Moment) -> Option<Moment> {
         let (interface, _) = self.interface(connection.class);
         let mut at = interface.poll_at(instant(now), &connection.set);
-        if at.is_none() || connection.queued() == 0 {
-            connection.mend_stall(at.is_none());
+        if (at.is_none() || connection.queued() == 0) && connection.mend_stall(at.is_none()) {
             at = interface.poll_at(instant(now), &connection.set);
         }
         let micros = at.map(|at| u64::try_from(at.total_micros()).unwrap_or(0));

@@ -11,13 +11,21 @@ const INITIAL: Duration = Duration::from_secs(1);
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// What is known about the round trip.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct RoundTrip {
     smoothed: Option<Duration>,
     variance: Duration,
     smallest: Option<Duration>,
     /// How often the time-out doubled since something was acknowledged.
     backoff: u32,
+    /// Follows from the others. Kept, because it is asked for more often than they change.
+    timeout: Duration,
+}
+
+impl Default for RoundTrip {
+    fn default() -> Self {
+        Self { smoothed: None, variance: Duration::ZERO, smallest: None, backoff: 0, timeout: INITIAL }
+    }
 }
 
 impl RoundTrip {
@@ -32,6 +40,7 @@ impl RoundTrip {
             }
             None => (self.smoothed, self.variance) = (Some(sample), sample / 2),
         }
+        self.set_timeout();
     }
 
     /// Smoothed, if it was ever measured.
@@ -46,18 +55,26 @@ impl RoundTrip {
 
     /// How long to wait for an acknowledgement.
     pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    fn set_timeout(&mut self) {
         let base = self.smoothed.map_or(INITIAL, |smoothed| smoothed + (self.variance * 4).max(VARIANCE_MIN));
-        base.saturating_mul(1 << self.backoff.min(10)).min(TIMEOUT_MAX)
+        self.timeout = base.saturating_mul(1 << self.backoff.min(10)).min(TIMEOUT_MAX);
     }
 
     /// A time-out passed: the next is twice as long.
     pub(super) fn back_off(&mut self) {
         self.backoff += 1;
+        self.set_timeout();
     }
 
     /// Something new was acknowledged.
     pub(super) fn progress(&mut self) {
-        self.backoff = 0;
+        if self.backoff != 0 {
+            self.backoff = 0;
+            self.set_timeout();
+        }
     }
 }
 
