@@ -2,13 +2,12 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
 use http_body::Body;
 
-use super::ready::TaskWaker;
+use super::ready::Ready;
 use crate::config::EndpointSettings;
 use crate::flow::FlowId;
 use crate::http::{
@@ -71,7 +70,7 @@ pub(super) struct Client<
     pub(super) tcp: Connection,
     pub(super) flow: FlowId,
     pub(super) leg: Leg,
-    pub(super) ready: Arc<TaskWaker>,
+    pub(super) ready: Rc<Ready>,
     session: SharedSession,
     phase: Phase<B>,
     handler: Handler<B>,
@@ -112,7 +111,7 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
         tcp: Connection,
         flow: FlowId,
         leg: Leg,
-        ready: Arc<TaskWaker>,
+        ready: Rc<Ready>,
         setup: &ServerSetup,
         handler: Handler<B>,
         now: Moment,
@@ -138,7 +137,8 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
             let bytes = self.send();
             (moved, sent) = (moved | (bytes > 0), sent + bytes);
             rounds += 1;
-            if !moved {
+            // What moved made way for more, where there is more: in TCP's buffer, or in HTTP's hands.
+            if !moved || !self.has_unread() && (bytes == 0 || !self.is_write_blocked()) {
                 break;
             }
             if rounds == ROUNDS {
@@ -250,6 +250,20 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
         }
     }
 
+    /// Whether TCP has something that [`Self::receive`] has not seen: bytes, or their end.
+    fn has_unread(&self) -> bool {
+        self.tcp.can_recv() || self.is_at_unseen_end()
+    }
+
+    fn is_at_unseen_end(&self) -> bool {
+        !self.saw_eof && self.tcp.is_established() && !self.tcp.may_recv()
+    }
+
+    /// Whether HTTP has something for the client that the session had no room for.
+    fn is_write_blocked(&self) -> bool {
+        matches!(&self.phase, Phase::Http(http) if http.activity().is_write_blocked())
+    }
+
     fn receive(&mut self, now: Moment, limits: &ClientLimits, counters: &Counters) -> bool {
         if matches!(self.phase, Phase::Closing { .. }) {
             // Nobody reads it any more, but the client's FIN stands behind it.
@@ -275,7 +289,7 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
             }
             return taken.unwrap_or(0) > 0 || report.failed.is_some();
         }
-        if self.tcp.is_established() && !self.tcp.may_recv() && !self.saw_eof {
+        if self.is_at_unseen_end() {
             self.saw_eof = true;
             self.session.borrow_mut().ingest_eof();
             if !matches!(self.phase, Phase::Http(_)) {
@@ -298,8 +312,7 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
     fn serve(&mut self, now: Moment, limits: &ClientLimits, counters: &Counters) -> bool {
         let Phase::Http(http) = &mut self.phase else { return false };
         http.activity().begin_turn(now, &limits.http);
-        let waker = self.ready.waker();
-        if let Progress::Finished(reason) = http.poll(&mut Context::from_waker(&waker)) {
+        if let Progress::Finished(reason) = http.poll(&mut Context::from_waker(self.ready.waker())) {
             if let Some(reason) = reason {
                 counters.deny(reason);
             }

@@ -166,7 +166,7 @@ impl Engine {
         };
         let entry = self.clients.vacant_entry();
         let slot = entry.key();
-        let ready = self.ready.waker(Task::Client(slot));
+        let ready = self.ready.handle(Task::Client(slot));
         let handler = self.serving.handler(meta.tuple().src_socket(), local);
         entry.insert(Client::new(tcp, flow, leg, ready, &self.tls, handler, self.now.mono));
         if let Some(owner) = self.eni.user_mut(flow) {

@@ -292,7 +292,7 @@ impl Engine {
             };
             let entry = self.hosts.vacant_entry();
             let slot = entry.key();
-            let ready = self.ready.waker(Task::Host(slot));
+            let ready = self.ready.handle(Task::Host(slot));
             entry.insert(HostConnection::new(tcp, port, attempt, ready, self.host_pool.clone()));
             self.drive_host(slot);
         }

@@ -3,7 +3,9 @@
 //! Futures run inline on the worker: a waker only puts its connection on this queue. An entry stands in the queue at most
 //! once, so the queue is never longer than there are connections.
 
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
@@ -19,49 +21,81 @@ pub(super) enum Task {
     Events,
 }
 
-/// The queue. Wakers must be `Send`, so it is locked though one thread uses it. A ring that stays as large as it once
-/// was: marking a connection allocates nothing.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ReadyQueue(Arc<Ring>);
-
+/// The queue. The engine marks what it drives itself, without a lock; futures do so through wakers, which must be `Send` and
+/// therefore go through a ring that is locked, though one thread uses it. Both stay as large as they once were: marking a
+/// connection allocates nothing.
 #[derive(Debug, Default)]
-struct Ring(Mutex<VecDeque<Arc<TaskWaker>>>);
+pub(super) struct ReadyQueue {
+    own: Rc<RefCell<VecDeque<Entry>>>,
+    woken: Arc<Ring>,
+}
+
+/// Who stands in the queue.
+#[derive(Debug)]
+enum Entry {
+    Marked(Rc<Ready>),
+    Woken(Arc<TaskWaker>),
+}
+
+/// Whom wakers have put on the queue.
+#[derive(Debug, Default)]
+struct Ring {
+    wakers: Mutex<Vec<Arc<TaskWaker>>>,
+    /// Whether there is any: asking costs no lock.
+    is_used: AtomicBool,
+}
 
 impl Ring {
     /// A panic elsewhere leaves the ring as good as it was.
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<TaskWaker>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<TaskWaker>>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ReadyQueue {
     /// A handle that puts `task` on the queue.
-    pub(super) fn waker(&self, task: Task) -> Arc<TaskWaker> {
-        let (queued, parked) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(TaskWaker { task, queued, parked, queue: Arc::clone(&self.0) })
+    pub(super) fn handle(&self, task: Task) -> Rc<Ready> {
+        let signal = Arc::new(TaskWaker { task, queued: AtomicBool::new(false), ring: Arc::clone(&self.woken) });
+        let waker = Waker::from(Arc::clone(&signal));
+        Rc::new(Ready { signal, waker, parked: Cell::new(false), queue: Rc::clone(&self.own) })
     }
 
     /// The next task, which may be queued again from now on.
     pub(super) fn pop(&self) -> Option<Task> {
-        let waker = self.0.lock().pop_front()?;
-        waker.queued.store(false, Ordering::Release);
-        Some(waker.task)
+        self.take_woken();
+        let entry = self.own.borrow_mut().pop_front()?;
+        let signal = match &entry {
+            Entry::Marked(ready) => &*ready.signal,
+            Entry::Woken(signal) => signal,
+        };
+        signal.queued.store(false, Ordering::Release);
+        Some(signal.task)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.lock().len()
+        self.take_woken();
+        self.own.borrow().len()
+    }
+
+    /// Has those that were woken stand behind those that were marked.
+    fn take_woken(&self) {
+        if self.woken.is_used.load(Ordering::Acquire) {
+            let mut woken = self.woken.lock();
+            self.woken.is_used.store(false, Ordering::Release);
+            self.own.borrow_mut().extend(woken.drain(..).map(Entry::Woken));
+        }
     }
 }
 
 /// Connections that wait for something else than packets or futures: each stands here once, however often it is driven.
 #[derive(Debug, Default)]
-pub(super) struct Parked(Vec<Arc<TaskWaker>>);
+pub(super) struct Parked(Vec<Rc<Ready>>);
 
 impl Parked {
-    /// Has `waker` wait.
-    pub(super) fn push(&mut self, waker: &Arc<TaskWaker>) {
-        if !waker.parked.swap(true, Ordering::AcqRel) {
-            self.0.push(Arc::clone(waker));
+    /// Has a task wait.
+    pub(super) fn push(&mut self, ready: &Rc<Ready>) {
+        if !ready.parked.replace(true) {
+            self.0.push(Rc::clone(ready));
         }
     }
 
@@ -71,43 +105,57 @@ impl Parked {
 
     /// Puts all of them on the queue.
     pub(super) fn release(&mut self) {
-        for waker in self.0.drain(..) {
-            waker.parked.store(false, Ordering::Release);
-            waker.mark();
+        for ready in self.0.drain(..) {
+            ready.parked.set(false);
+            ready.mark();
         }
     }
 }
 
 /// Puts one task on the queue.
 #[derive(Debug)]
-pub(super) struct TaskWaker {
-    task: Task,
-    queued: AtomicBool,
-    parked: AtomicBool,
-    queue: Arc<Ring>,
+pub(super) struct Ready {
+    signal: Arc<TaskWaker>,
+    waker: Waker,
+    parked: Cell<bool>,
+    queue: Rc<RefCell<VecDeque<Entry>>>,
 }
 
-impl TaskWaker {
+impl Ready {
     /// Puts the task on the queue unless it is there.
-    pub(super) fn mark(self: &Arc<Self>) {
-        if !self.queued.swap(true, Ordering::AcqRel) {
-            self.queue.lock().push_back(Arc::clone(self));
+    pub(super) fn mark(self: &Rc<Self>) {
+        let queued = &self.signal.queued;
+        // Not one step, which would cost more than the rest: should a waker come between, the task is driven once too often.
+        if !queued.load(Ordering::Acquire) {
+            queued.store(true, Ordering::Release);
+            self.queue.borrow_mut().push_back(Entry::Marked(Rc::clone(self)));
         }
     }
 
     /// For futures.
-    pub(super) fn waker(self: &Arc<Self>) -> Waker {
-        Waker::from(Arc::clone(self))
+    pub(super) fn waker(&self) -> &Waker {
+        &self.waker
     }
+}
+
+/// The part of a handle that a waker has.
+#[derive(Debug)]
+struct TaskWaker {
+    task: Task,
+    queued: AtomicBool,
+    ring: Arc<Ring>,
 }
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        self.mark();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.mark();
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.ring.lock().push(Arc::clone(self));
+            self.ring.is_used.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -118,7 +166,7 @@ mod tests {
     #[test]
     fn a_task_stands_in_the_queue_once_until_it_is_taken() {
         let queue = ReadyQueue::default();
-        let (a, b) = (queue.waker(Task::Client(1)), queue.waker(Task::Host(2)));
+        let (a, b) = (queue.handle(Task::Client(1)), queue.handle(Task::Host(2)));
         a.mark();
         a.waker().wake_by_ref();
         b.mark();
@@ -129,9 +177,23 @@ mod tests {
     }
 
     #[test]
+    fn a_task_that_a_future_woke_stands_in_the_same_queue_once() {
+        let queue = ReadyQueue::default();
+        let (a, b) = (queue.handle(Task::Client(1)), queue.handle(Task::Host(2)));
+        a.waker().wake_by_ref();
+        a.mark();
+        b.mark();
+        a.waker().wake_by_ref();
+        b.waker().wake_by_ref();
+        assert_eq!((queue.len(), queue.pop()), (2, Some(Task::Host(2))));
+        b.waker().wake_by_ref();
+        assert_eq!([queue.pop(), queue.pop(), queue.pop()], [Some(Task::Client(1)), Some(Task::Host(2)), None]);
+    }
+
+    #[test]
     fn a_parked_task_waits_once_and_can_wait_again() {
         let (queue, mut parked) = (ReadyQueue::default(), Parked::default());
-        let a = queue.waker(Task::Client(1));
+        let a = queue.handle(Task::Client(1));
         for _ in 0..2 {
             (0..100).for_each(|_| parked.push(&a));
             assert_eq!((parked.0.len(), queue.len()), (1, 0));

@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::authority::EndpointAuthority;
 use super::host::TunnelHost;
-use super::ready::TaskWaker;
+use super::ready::Ready;
 use super::routes::Routes;
 use crate::http::{Fields, Handler};
 use crate::lambda::{ConnectionInfo, ResponseBody, Service, ServiceParts};
@@ -30,7 +30,7 @@ pub(super) struct Serving {
     clock: Rc<TurnClock>,
     /// Event invocations under way. Bounded by the event queue.
     events: FuturesUnordered<Pin<Box<dyn Future<Output = ()>>>>,
-    ready: Arc<TaskWaker>,
+    ready: Rc<Ready>,
     routes: Routes,
     inside: IpAddr,
     host: SocketAddr,
@@ -41,7 +41,7 @@ pub(super) struct Serving {
 impl Serving {
     pub(super) fn new(
         parts: ServiceParts<TunnelHost, EndpointAuthority>,
-        ready: Arc<TaskWaker>,
+        ready: Rc<Ready>,
         routes: Routes,
         inside: IpAddr,
         host: SocketAddr,
@@ -115,8 +115,7 @@ impl Serving {
 
     /// Goes on with Event invocations under way.
     pub(super) fn drive_events(&mut self) {
-        let waker = self.ready.waker();
-        let mut cx = Context::from_waker(&waker);
+        let mut cx = Context::from_waker(self.ready.waker());
         while let Poll::Ready(Some(())) = self.events.poll_next_unpin(&mut cx) {}
     }
 

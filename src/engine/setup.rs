@@ -205,7 +205,7 @@ impl Engine {
             event_limits: EventQueueLimits::default(),
             body_budget: settings.http_body_budget,
         };
-        let events = ready.waker(Task::Events);
+        let events = ready.handle(Task::Events);
         let serving = Serving::new(parts, events, routes.clone(), inside, host);
         let flow_seed = FlowSeed([word(16), word(24)]);
         let flow_log = FlowLogSettings { window: settings.flow_log_interval, ..FlowLogSettings::default() };

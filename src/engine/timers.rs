@@ -93,8 +93,8 @@ mod tests {
     #[test]
     fn deadlines_wake_in_time_and_vanish_when_dropped() {
         let (timers, queue) = (Timers::default(), ReadyQueue::default());
-        let waker = queue.waker(Task::Events).waker();
-        let mut cx = Context::from_waker(&waker);
+        let ready = queue.handle(Task::Events);
+        let mut cx = Context::from_waker(ready.waker());
         let mut early = Box::pin(timers.at(Moment::from_millis(5)));
         let mut late = Box::pin(timers.at(Moment::from_millis(9)));
         assert!(early.as_mut().poll(&mut cx).is_pending() && late.as_mut().poll(&mut cx).is_pending());

@@ -117,6 +117,11 @@ impl Activity {
         }
     }
 
+    /// Whether there is something to write that the session had no room for.
+    pub fn is_write_blocked(&self) -> bool {
+        self.blocked_since.get().is_some()
+    }
+
     pub(super) fn write_blocked(&self) {
         if self.blocked_since.get().is_none() {
             self.blocked_since.set(Some(self.now.get()));

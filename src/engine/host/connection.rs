@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use bytes::Bytes;
 
 use super::{HostPool, SILENCE};
 use crate::engine::client::LINGER;
-use crate::engine::ready::TaskWaker;
+use crate::engine::ready::Ready;
 use crate::tcp::{Connection, State};
 use crate::time::Moment;
 
@@ -23,7 +22,7 @@ pub(in crate::engine) const ACK_WITHIN: Duration = Duration::from_millis(1);
 /// A connection shared by the engine and whoever has a request on it.
 pub(in crate::engine) struct Wire {
     pub(in crate::engine) tcp: RefCell<Connection>,
-    ready: Arc<TaskWaker>,
+    ready: Rc<Ready>,
     /// What TCP's send buffer had no room for.
     unsent: RefCell<Unsent>,
     /// Bytes written since a request was given to it.
@@ -198,7 +197,7 @@ impl Drop for Lease {
 /// One connection, as the engine drives it.
 pub(in crate::engine) struct HostConnection {
     pub(in crate::engine) tcp: SharedTcp,
-    pub(in crate::engine) ready: Arc<TaskWaker>,
+    pub(in crate::engine) ready: Rc<Ready>,
     pub(in crate::engine) local_port: u16,
     /// Held back until TCP is established.
     unopened: Option<Lease>,
@@ -214,13 +213,13 @@ impl HostConnection {
         mut tcp: Connection,
         local_port: u16,
         attempt: u64,
-        ready: Arc<TaskWaker>,
+        ready: Rc<Ready>,
         pool: HostPool,
     ) -> Self {
         tcp.set_liveness(Some(SILENCE), None);
         let tcp = Rc::new(Wire {
             tcp: RefCell::new(tcp),
-            ready: Arc::clone(&ready),
+            ready: Rc::clone(&ready),
             unsent: RefCell::default(),
             written: Cell::new(0),
             was_untouched: Cell::new(false),
