@@ -3,6 +3,7 @@
 mod allocations;
 
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -43,7 +44,7 @@ fn in_two_orders(parts: &Parts) -> [Parts; 2] {
     [parts.clone(), turned]
 }
 
-fn verify(verifier: &mut Verifier, parts: &Parts, keyring: &Keyring, body: &[u8; 32]) -> Arc<Principal> {
+fn verify(verifier: &mut Verifier, parts: &Parts, keyring: &Keyring, body: &[u8; 32]) -> Rc<Principal> {
     let head = RequestHead::from_parts(black_box(parts));
     verifier.begin(&head, keyring, NOW).and_then(|pending| pending.finish(body)).expect("a good signature")
 }

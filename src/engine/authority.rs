@@ -54,7 +54,7 @@ pub(super) struct Pending {
 
 /// A verified caller.
 pub(super) struct Verified {
-    principal: Arc<Principal>,
+    principal: Rc<Principal>,
     user_agent: Option<Box<str>>,
 }
 

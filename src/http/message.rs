@@ -8,6 +8,8 @@ use std::ops::Range;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, request};
 use smallvec::SmallVec;
 
+use super::fields::is_field_value;
+
 /// A request's method, target and fields. Names are in lower case, values are as they came, without the blanks around them.
 #[derive(Clone, Debug)]
 pub struct RequestHead {
@@ -98,6 +100,11 @@ impl RequestHead {
         self.ascii(self.path)
     }
 
+    /// The same as bytes.
+    pub fn path_bytes(&self) -> &[u8] {
+        self.slice(self.path)
+    }
+
     /// The query as on the wire, without the `?`.
     pub fn query(&self) -> Option<&str> {
         self.query.map(|query| self.ascii(query))
@@ -116,7 +123,7 @@ impl RequestHead {
 
     /// The first value of the field of this lower-case name, if it is visible ASCII, blanks and tabs.
     pub fn text<'a>(&'a self, name: &str) -> Option<&'a str> {
-        let is_text = |value: &&[u8]| value.iter().all(|&c| matches!(c, b' '..=b'~' | b'\t'));
+        let is_text = |value: &&[u8]| value.iter().fold(true, |fits, &c| fits & matches!(c, b' '..=b'~' | b'\t'));
         self.field(name).filter(is_text).and_then(|value| std::str::from_utf8(value).ok())
     }
 
@@ -127,8 +134,8 @@ impl RequestHead {
     }
 
     /// All fields, in their order.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.fields.iter().map(|field| (self.ascii(field.name), self.slice(field.value)))
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|field| (self.slice(field.name), self.slice(field.value)))
     }
 
     #[inline]
@@ -181,10 +188,12 @@ impl Fields {
 
     /// Adds a field.
     pub fn push_bytes(&mut self, name: &'static str, value: &[u8]) {
-        if value.iter().all(|&c| c == b'\t' || c >= b' ' && c != 0x7f) {
-            for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-                self.0.extend_from_slice(part);
-            }
+        if is_field_value(value) {
+            self.0.reserve(name.len() + value.len() + 4);
+            self.0.extend_from_slice(name.as_bytes());
+            self.0.extend_from_slice(b": ");
+            self.0.extend_from_slice(value);
+            self.0.extend_from_slice(b"\r\n");
         }
     }
 

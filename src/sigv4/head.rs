@@ -25,6 +25,7 @@ impl<'a> RequestHead<'a> {
         query: &'a [u8],
         headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Self {
+        let headers = headers.into_iter().map(|(name, value)| (name.as_bytes(), value));
         Self { method, path, query, authority: None, headers: Headers::new(headers) }
     }
 
@@ -37,7 +38,9 @@ impl<'a> RequestHead<'a> {
             path: parts.uri.path().as_bytes(),
             query: parts.uri.query().unwrap_or_default().as_bytes(),
             authority: parts.uri.authority().map(http::uri::Authority::as_str),
-            headers: Headers::new(parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))),
+            headers: Headers::new(
+                parts.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
+            ),
         }
     }
 
@@ -45,7 +48,7 @@ impl<'a> RequestHead<'a> {
     pub fn of(head: &'a crate::http::RequestHead) -> Self {
         Self {
             method: head.method().as_str(),
-            path: head.path().as_bytes(),
+            path: head.path_bytes(),
             query: head.query().unwrap_or_default().as_bytes(),
             authority: head.authority(),
             headers: Headers::new(head.fields()),
@@ -74,11 +77,11 @@ impl<'a> RequestHead<'a> {
         for &(name, value) in &self.headers.entries {
             // Lengths first: of most headers nothing more is looked at.
             let slot = match name.len() {
-                4 if name == "date" => &mut notable.date,
-                10 if name == "x-amz-date" => &mut notable.amz_date,
-                13 if name == "authorization" => &mut notable.authorization,
-                20 if name == "x-amz-security-token" => &mut notable.token,
-                20 if name == "x-amz-content-sha256" => &mut notable.content_sha256,
+                4 if name == b"date" => &mut notable.date,
+                10 if name == b"x-amz-date" => &mut notable.amz_date,
+                13 if name == b"authorization" => &mut notable.authorization,
+                20 if name == b"x-amz-security-token" => &mut notable.token,
+                20 if name == b"x-amz-content-sha256" => &mut notable.content_sha256,
                 _ => continue,
             };
             slot.get_or_insert(value);
@@ -88,7 +91,7 @@ impl<'a> RequestHead<'a> {
 
     /// Names and values, in their order unless there are too many: then there is `None`.
     #[inline]
-    pub(super) fn entries(&self) -> Option<&[(&'a str, &'a [u8])]> {
+    pub(super) fn entries(&self) -> Option<&[Entry<'a>]> {
         (!self.headers.is_sorted).then_some(&self.headers.entries)
     }
 
@@ -121,7 +124,7 @@ impl<'a> RequestHead<'a> {
 
     /// The first header name that `wanted` picks.
     #[inline]
-    pub(super) fn find_name(&self, mut wanted: impl FnMut(&str) -> bool) -> Option<&'a str> {
+    pub(super) fn find_name(&self, mut wanted: impl FnMut(&[u8]) -> bool) -> Option<&'a [u8]> {
         self.headers.entries.iter().map(|(name, _)| *name).find(|name| wanted(name))
     }
 
@@ -141,11 +144,14 @@ pub(super) struct Notable<'a> {
     pub(super) content_sha256: Option<&'a [u8]>,
 }
 
+/// A header's name and value. Names are bytes: nothing asks whether they are text, and finding out costs more than comparing.
+pub(super) type Entry<'a> = (&'a [u8], &'a [u8]);
+
 /// Headers as pairs. A few are searched one by one, which beats hashing their names; many are sorted first, so that a
 /// hostile head of thousands costs no quadratic time.
 #[derive(Clone, Debug)]
 struct Headers<'a> {
-    entries: SmallVec<[(&'a str, &'a [u8]); FEW]>,
+    entries: SmallVec<[Entry<'a>; FEW]>,
     is_sorted: bool,
 }
 
@@ -154,7 +160,7 @@ pub(super) const FEW: usize = 24;
 
 impl<'a> Headers<'a> {
     #[inline]
-    fn new(entries: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+    fn new(entries: impl IntoIterator<Item = Entry<'a>>) -> Self {
         // Filled where it stays: collecting would move it once more.
         let mut headers = Self { entries: SmallVec::new(), is_sorted: false };
         headers.entries.extend(entries);
@@ -168,6 +174,7 @@ impl<'a> Headers<'a> {
 
     #[inline]
     fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let name = name.as_bytes();
         let range = if self.is_sorted {
             let start = self.entries.partition_point(|&(n, _)| n < name);
             start..start + self.entries[start..].partition_point(|&(n, _)| n == name)

@@ -12,8 +12,9 @@ use smallvec::SmallVec;
 
 use super::authorization::SignedHeaders;
 use super::date::SignedDate;
-use super::head::RequestHead;
+use super::head::{Entry, RequestHead};
 use super::keyring::Keyring;
+use super::principal::Principal;
 use super::signing_key::SigningKey;
 
 /// Claims kept, each about a kilobyte. One replaces another that happens to share its slot.
@@ -33,6 +34,7 @@ pub(super) struct Known {
     /// The credential's place in the keyring.
     pub(super) place: u32,
     pub(super) key: Rc<SigningKey>,
+    pub(super) principal: Rc<Principal>,
     /// The names of all headers of the head, one after the other, and where each ends.
     names: Box<[u8]>,
     ends: SmallVec<[u16; 24]>,
@@ -67,7 +69,7 @@ impl Known {
         signed: &SignedHeaders<'_>,
         date: &SignedDate,
         place: u32,
-        key: &Rc<SigningKey>,
+        (key, principal): (&Rc<SigningKey>, &Rc<Principal>),
     ) -> Option<Self> {
         let prefix = authorization.get(..authorization.len().checked_sub(DIGITS)?)?;
         // The signature is last, so that other digits in its place change nothing of what comes before. It is a pair of its
@@ -79,7 +81,7 @@ impl Known {
         let entries = head.entries()?;
         let (mut names, mut ends) = (Vec::new(), SmallVec::new());
         for (name, _) in entries {
-            names.extend_from_slice(name.as_bytes());
+            names.extend_from_slice(name);
             ends.push(u16::try_from(names.len()).ok()?);
         }
         let (mut labels, mut places) = (Vec::new(), Vec::new());
@@ -95,7 +97,8 @@ impl Known {
         let (day, midnight) = date.midnight();
         let (names, labels, signed) = (names.into(), labels.into(), places.into());
         let (prefix, key, has_authority) = (prefix.into(), Rc::clone(key), head.authority().is_some());
-        Some(Self { prefix, midnight, day, place, key, names, ends, has_authority, signed, labels, list })
+        let principal = Rc::clone(principal);
+        Some(Self { prefix, midnight, day, place, key, principal, names, ends, has_authority, signed, labels, list })
     }
 
     /// Whether a head has the same names in the same order.
@@ -109,7 +112,7 @@ impl Known {
         entries.iter().zip(&self.ends).all(|((name, _), &end)| {
             let known = &self.names[start..usize::from(end)];
             start = usize::from(end);
-            known == name.as_bytes()
+            known == *name
         })
     }
 
@@ -132,14 +135,14 @@ impl Known {
 }
 
 /// Where the one value of a header is, as [`RequestHead::for_each`] finds it; `None` if it has several.
-fn place_of(name: &str, head: &RequestHead<'_>, entries: &[(&str, &[u8])]) -> Option<Place> {
+fn place_of(name: &str, head: &RequestHead<'_>, entries: &[Entry<'_>]) -> Option<Place> {
     let has_authority = head.authority().is_some();
     let name = match name {
         ":authority" if has_authority => return Some(Place::Authority),
         ":authority" => "host",
         name => name,
     };
-    let mut found = entries.iter().enumerate().filter(|(_, (other, _))| *other == name);
+    let mut found = entries.iter().enumerate().filter(|(_, (other, _))| *other == name.as_bytes());
     match (found.next(), found.next()) {
         (Some((at, _)), None) => u8::try_from(at).ok().map(Place::Header),
         (None, _) if name == "host" && has_authority => Some(Place::Authority),

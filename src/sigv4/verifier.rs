@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time;
@@ -124,7 +123,7 @@ impl Verifier {
         let payload = Payload::declared(notable, self.settings.unsigned_payload).ok()?;
         let mut canonical = self.pool.take();
         self.scratch.canonical_known(&mut canonical, head, known.headers(head), &known.list);
-        let (key, principal) = (Rc::clone(&known.key), Arc::clone(&credential.principal));
+        let (key, principal) = (Rc::clone(&known.key), Rc::clone(&known.principal));
         self.scratch.trim();
         let canonical = Unfinished::new(canonical, &self.pool);
         Some(Pending { canonical, payload, key, date, signature, principal })
@@ -170,12 +169,14 @@ impl Verifier {
         canonical.extend_from_slice(self.scratch.canonical_request(head, &signed));
         self.scratch.trim();
         let canonical = Unfinished::new(canonical, &self.pool);
+        // The worker's own copy: the keyring's is counted by all workers, and what all of them write each waits for.
+        let principal = Rc::new(Principal::clone(&credential.principal));
         if let Some(header) = notable.authorization
-            && let Some(known) = Known::learn(header, head, &signed, &date, place, &key)
+            && let Some(known) = Known::learn(header, head, &signed, &date, place, (&key, &principal))
         {
             self.memo.keep(keyring, known);
         }
-        Ok(Pending { canonical, payload, key, date, signature, principal: Arc::clone(&credential.principal) })
+        Ok(Pending { canonical, payload, key, date, signature, principal })
     }
 
     fn check_signed_headers(&self, head: &RequestHead<'_>, signed: &SignedHeaders<'_>) -> Result<(), SigV4Error> {
@@ -185,8 +186,8 @@ impl Verifier {
         if self.settings.unsigned_amz_headers {
             return Ok(());
         }
-        match head.find_name(|name| name.starts_with("x-amz-") && !signed.contains(name)) {
-            Some(name) => Err(SigV4Error::HeaderNotSigned { name: excerpt(name) }),
+        match head.find_name(|name| name.starts_with(b"x-amz-") && !signed.contains(&lossy(name))) {
+            Some(name) => Err(SigV4Error::HeaderNotSigned { name: excerpt(&lossy(name)) }),
             None => Ok(()),
         }
     }
@@ -298,7 +299,7 @@ pub struct Pending {
     key: Rc<SigningKey>,
     date: SignedDate,
     signature: [u8; 32],
-    principal: Arc<Principal>,
+    principal: Rc<Principal>,
 }
 
 impl Pending {
@@ -306,7 +307,7 @@ impl Pending {
     ///
     /// # Errors
     /// If the signature is not the one we calculate.
-    pub fn finish(self, body_sha256: &[u8; 32]) -> Result<Arc<Principal>, SigV4Error> {
+    pub fn finish(self, body_sha256: &[u8; 32]) -> Result<Rc<Principal>, SigV4Error> {
         let hash = match self.payload {
             Payload::Hash(declared) if declared != *body_sha256 => return Err(SigV4Error::PayloadMismatch),
             Payload::Hash(_) | Payload::Undeclared => self.canonical.finish(&hex::emit(body_sha256)),

@@ -9,6 +9,7 @@ use http::StatusCode;
 use http_body::Body;
 
 use super::Exchange;
+use crate::http::fields::put_decimal;
 use crate::http::message::Response;
 use crate::http::open::OpenBody;
 use crate::http::{Activity, BoxError, SharedSession};
@@ -164,6 +165,8 @@ impl Writer {
     }
 
     fn number(&mut self, name: &str, number: u64) {
-        write!(self.out, "{name}{number}\r\n").unwrap_or_default();
+        self.out.extend_from_slice(name.as_bytes());
+        put_decimal(&mut self.out, number);
+        self.out.extend_from_slice(b"\r\n");
     }
 }

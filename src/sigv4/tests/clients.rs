@@ -37,7 +37,7 @@ fn every_request_of_boto3_is_verified_arns_in_the_path_among_them() {
     for (name, request) in captured {
         let settings = Settings { presigned: name.starts_with("presigned"), ..Settings::default() };
         let mut verifier = Verifier::with_settings("us-east-2", "lambda", settings);
-        assert_eq!(request.verify(&mut verifier, &keyring(), signed_at(&request)), Ok(admin()), "{name}");
+        assert_eq!(request.verify(&mut verifier, &keyring(), signed_at(&request)), Ok(caller()), "{name}");
     }
 }
 
@@ -57,7 +57,7 @@ fn the_same_requests_are_verified_as_hyper_hands_them_over() {
             let (parts, ()) = builder.body(()).unwrap().into_parts();
             let mut verifier = Verifier::new("us-east-2", "lambda");
             let pending = verifier.begin(&RequestHead::from_parts(&parts), &keyring(), signed_at(&raw)).unwrap();
-            assert_eq!(pending.finish(&sha256(&raw.body)), Ok(admin()), "{name} {over_http2}");
+            assert_eq!(pending.finish(&sha256(&raw.body)), Ok(caller()), "{name} {over_http2}");
         }
     }
 }

@@ -35,7 +35,7 @@ fn signed_by(credential: &Credential, now: UnixTime) -> Parts {
     parts
 }
 
-fn outcome_with(settings: Settings, parts: &Parts, now: UnixTime) -> Result<Arc<Principal>, SigV4Error> {
+fn outcome_with(settings: Settings, parts: &Parts, now: UnixTime) -> Result<Rc<Principal>, SigV4Error> {
     let mut verifier = Verifier::with_settings("us-east-2", "lambda", settings);
     verifier.begin(&RequestHead::from_parts(parts), &keyring(), now)?.finish(&sha256(b"{}"))
 }
@@ -66,7 +66,7 @@ fn expect(error: &SigV4Error, code: &str, reason: Reason, fault: Fault, message:
 
 #[test]
 fn an_untouched_request_is_verified() {
-    assert_eq!(outcome_with(Settings::default(), &signed(), NOW), Ok(admin()));
+    assert_eq!(outcome_with(Settings::default(), &signed(), NOW), Ok(caller()));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn the_date_header_stands_in_for_x_amz_date() {
     let headers = [date, host, ("authorization", authorization.as_bytes())];
     let head = RequestHead::new("GET", b"/", b"", headers);
     let pending = Verifier::new("us-east-2", "lambda").begin(&head, &keyring(), NOW).unwrap();
-    assert_eq!(pending.finish(&sha256(b"")), Ok(admin()));
+    assert_eq!(pending.finish(&sha256(b"")), Ok(caller()));
 }
 
 #[test]
@@ -207,19 +207,19 @@ fn host_and_amz_headers_must_be_signed() {
     let message = "'x-amz-invocation-type' must be a 'SignedHeader' in the AWS Authorization.";
     expect(&error(&parts), "InvalidSignatureException", Reason::SignatureIncomplete, Fault::Request, message);
     let lenient = Settings { unsigned_amz_headers: true, ..Settings::default() };
-    assert_eq!(outcome_with(lenient, &parts, NOW), Ok(admin()));
+    assert_eq!(outcome_with(lenient, &parts, NOW), Ok(caller()));
 
     // What hops add is no x-amz- header.
     let mut parts = signed();
     set(&mut parts, "x-amzn-trace-id", "Root=1-5fa456b2-beda73b8340f62daf4d397fe");
-    assert_eq!(outcome_with(Settings::default(), &parts, NOW), Ok(admin()));
+    assert_eq!(outcome_with(Settings::default(), &parts, NOW), Ok(caller()));
 }
 
 #[test]
 fn signed_headers_may_be_upper_case_but_not_too_many() {
     let mut parts = signed();
     edit(&mut parts, "SignedHeaders=host;", "SignedHeaders=Host;");
-    assert_eq!(outcome_with(Settings::default(), &parts, NOW), Ok(admin()));
+    assert_eq!(outcome_with(Settings::default(), &parts, NOW), Ok(caller()));
     edit(&mut parts, "SignedHeaders=Host;", &format!("SignedHeaders=host;{}", "a;".repeat(SIGNED_HEADERS_MAX)));
     let message = "Authorization header has more than 128 'SignedHeaders'.";
     expect(&error(&parts), "IncompleteSignatureException", Reason::SignatureIncomplete, Fault::Request, message);
@@ -237,7 +237,7 @@ fn other_algorithms_are_refused_sigv4a_among_them() {
 fn a_credential_has_five_parts_and_may_end_with_slashes() {
     let mut parts = signed();
     edit(&mut parts, "aws4_request", "aws4_request//");
-    assert_eq!(outcome_with(Settings::default(), &parts, NOW), Ok(admin()));
+    assert_eq!(outcome_with(Settings::default(), &parts, NOW), Ok(caller()));
     edit(&mut parts, "/lambda", "");
     let message = "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got 'AKIAEXAMPLE/20150830/us-east-2/aws4_request//'";
     expect(&error(&parts), "IncompleteSignatureException", Reason::SignatureIncomplete, Fault::Request, message);
@@ -275,7 +275,7 @@ fn unknown_keys_and_wrong_tokens_get_one_answer() {
     edit(&mut unknown, "AKIAEXAMPLE", "AKIAUNKNOWN");
     let keyring = keyring();
     let temporary = keyring.find("ASIAEXAMPLE").unwrap();
-    assert_eq!(outcome_with(Settings::default(), &signed_by(temporary, NOW), NOW), Ok(admin()));
+    assert_eq!(outcome_with(Settings::default(), &signed_by(temporary, NOW), NOW), Ok(caller()));
     let missing = signed_by(&Credential::new("ASIAEXAMPLE", "secret", admin()), NOW);
     let different = signed_by(&temporary.clone().with_session("other", NOW), NOW);
     let unexpected = signed_by(&Credential::new("AKIAEXAMPLE", "secret", admin()).with_session(TOKEN, NOW), NOW);
@@ -323,7 +323,7 @@ fn with_content_hash(value: &str, signed_hash: &[u8; 32]) -> Parts {
 fn a_declared_payload_hash_must_be_the_bodys() {
     let hash_of = |body: &[u8]| String::from_utf8(hex::emit(&sha256(body)).to_vec()).unwrap();
     let right = with_content_hash(&hash_of(b"{}"), &sha256(b"{}"));
-    assert_eq!(outcome_with(Settings::default(), &right, NOW), Ok(admin()));
+    assert_eq!(outcome_with(Settings::default(), &right, NOW), Ok(caller()));
     // The declared hash is signed and fits the signature, but the body that came is another.
     for declared in [hash_of(b"other"), "nonsense".to_owned()] {
         let error = error(&with_content_hash(&declared, &sha256(b"other")));
@@ -351,7 +351,7 @@ fn unsigned_payload_is_a_setting() {
     let settings = Settings { unsigned_payload: true, ..Settings::default() };
     let mut verifier = Verifier::with_settings("us-east-2", "lambda", settings);
     let pending = verifier.begin(&RequestHead::new("PUT", b"/", b"", headers), &keyring(), NOW).unwrap();
-    assert_eq!(pending.finish(&sha256(b"anything")), Ok(admin()));
+    assert_eq!(pending.finish(&sha256(b"anything")), Ok(caller()));
 }
 
 #[test]
@@ -387,9 +387,9 @@ fn a_presigned_query_lasts_as_long_as_it_says() {
         let mut verifier = Verifier::with_settings("us-east-2", "lambda", settings);
         verifier.begin(&head, &keyring(), UnixTime::from_secs(NOW.secs() + later))?.finish(&sha256(b""))
     };
-    assert_eq!(case("&X-Amz-Expires=900", 900), Ok(admin()));
-    assert_eq!(case("&X-Amz-Expires=604800", 604_800), Ok(admin()));
-    assert_eq!(case("", 300), Ok(admin()));
+    assert_eq!(case("&X-Amz-Expires=900", 900), Ok(caller()));
+    assert_eq!(case("&X-Amz-Expires=604800", 604_800), Ok(caller()));
+    assert_eq!(case("", 300), Ok(caller()));
     assert_eq!(case("&X-Amz-Expires=604801", 0), Err(SigV4Error::BadExpires));
     assert_eq!(case("&X-Amz-Expires=-1", 0), Err(SigV4Error::BadExpires));
     let error = case("&X-Amz-Expires=-1", 0).unwrap_err();

@@ -7,6 +7,7 @@ mod repeated;
 mod vectors;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::*;
@@ -18,6 +19,11 @@ const SUITE_SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
 fn data(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sigv4").join(folder)
+}
+
+/// `admin`, as verification names it.
+fn caller() -> Rc<Principal> {
+    Rc::new(Principal::clone(&admin()))
 }
 
 fn admin() -> Arc<Principal> {
@@ -86,7 +92,7 @@ impl RawRequest {
     }
 
     /// Verifies it, both phases.
-    fn verify(&self, verifier: &mut Verifier, keyring: &Keyring, now: UnixTime) -> Result<Arc<Principal>, SigV4Error> {
+    fn verify(&self, verifier: &mut Verifier, keyring: &Keyring, now: UnixTime) -> Result<Rc<Principal>, SigV4Error> {
         let headers: Vec<(&str, &[u8])> = self.headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
         let head = RequestHead::new(&self.method, &self.path, &self.query, headers.iter().copied());
         verifier.begin(&head, keyring, now)?.finish(&sha256(&self.body))

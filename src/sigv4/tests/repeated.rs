@@ -30,7 +30,7 @@ fn signed(headers: &Headers, names: &str) -> String {
     authorization_of(&head_of(headers, None), names, &hex::emit(&sha256(b"")))
 }
 
-fn verify(verifier: &mut Verifier, headers: &Headers, authorization: &str) -> Result<Arc<Principal>, SigV4Error> {
+fn verify(verifier: &mut Verifier, headers: &Headers, authorization: &str) -> Result<Rc<Principal>, SigV4Error> {
     verifier.begin(&head_of(headers, Some(authorization)), &KEYRING.with(Keyring::clone), NOW)?.finish(&sha256(b""))
 }
 
@@ -41,7 +41,7 @@ thread_local! {
 
 /// Says what a fresh verifier says, and says the same itself.
 #[track_caller]
-fn assert_alike(verifier: &mut Verifier, headers: &Headers, authorization: &str) -> Result<Arc<Principal>, SigV4Error> {
+fn assert_alike(verifier: &mut Verifier, headers: &Headers, authorization: &str) -> Result<Rc<Principal>, SigV4Error> {
     let fresh = verify(&mut Verifier::new("us-east-2", "lambda"), headers, authorization);
     assert_eq!(verify(verifier, headers, authorization), fresh, "{headers:?} {authorization}");
     fresh

@@ -75,9 +75,9 @@ fn every_request_of_the_published_suite_is_verified() {
             let unsigned = SigV4Error::HeaderNotSigned { name: "x-amz-security-token".to_owned() };
             assert_eq!(request.verify(&mut strict, &keyring, NOW), Err(unsigned));
             let mut lenient = verifier(Settings { unsigned_amz_headers: true, ..Settings::default() });
-            assert_eq!(request.verify(&mut lenient, &keyring, NOW), Ok(admin()));
+            assert_eq!(request.verify(&mut lenient, &keyring, NOW), Ok(caller()));
         } else {
-            assert_eq!(request.verify(&mut strict, &keyring, NOW), Ok(admin()), "{name}");
+            assert_eq!(request.verify(&mut strict, &keyring, NOW), Ok(caller()), "{name}");
         }
     }
 }
@@ -125,7 +125,7 @@ fn every_request_of_the_successor_suite_is_verified_by_header() {
             }
             _ => {
                 assert_eq!(canonical, expected, "{name}");
-                assert_eq!(outcome, Ok(admin()), "{name}");
+                assert_eq!(outcome, Ok(caller()), "{name}");
             }
         }
     }
@@ -148,7 +148,7 @@ fn every_request_of_the_successor_suite_is_verified_by_query() {
         let mut verifier = verifier(Settings { presigned: true, ..Settings::default() });
         match request.verify(&mut verifier, &keyring, NOW) {
             Ok(principal) => {
-                assert_eq!(principal, admin());
+                assert_eq!(principal, caller());
                 let canonical = request.canonical(&parameter("X-Amz-SignedHeaders").unwrap());
                 assert_eq!(canonical, text(&folder.join("query-canonical-request.txt")), "{name}");
             }
