@@ -47,7 +47,8 @@ fn an_invocation_crosses_the_whole_path_over_ipv4_and_ipv6() {
         }
         let records = world.records.borrow();
         assert_eq!(records.len(), 1);
-        assert_eq!(records[0].principal.as_deref(), Some("arn:aws:iam::123456789012:user/Admin"));
+        let principal = records[0].principal.as_ref();
+        assert_eq!(principal.map(|principal| &*principal.arn), Some("arn:aws:iam::123456789012:user/Admin"));
         assert_eq!((records[0].status, records[0].reason), (200, None));
     }
 }

@@ -79,8 +79,8 @@ impl Authority for EndpointAuthority {
         Ok(Verified { principal, user_agent: pending.user_agent })
     }
 
-    fn principal<'a>(&self, caller: &'a Verified) -> &'a str {
-        &caller.principal.arn
+    fn principal<'a>(&self, caller: &'a Verified) -> &'a Rc<Principal> {
+        &caller.principal
     }
 
     fn authorize(

@@ -57,7 +57,7 @@ impl TunnelHost {
 }
 
 impl FunctionHost for TunnelHost {
-    async fn invoke(&self, request: HostRequest) -> Result<HostResponse, HostError> {
+    async fn invoke(&self, request: &HostRequest) -> Result<HostResponse, HostError> {
         let pool = &self.pool;
         let _pending = Pending::admit(&pool.pool)?;
         for _ in 0..ATTEMPTS {
@@ -65,7 +65,7 @@ impl FunctionHost for TunnelHost {
                 Some(lease) => lease,
                 None => pool.wait_in_line(request.give_up).await?,
             };
-            let mut exchange = Exchange::begin(lease, &request, &self.authority, &mut self.scratch.borrow_mut());
+            let mut exchange = Exchange::begin(lease, request, &self.authority, &mut self.scratch.borrow_mut());
             match poll_fn(|cx| exchange.poll(cx, pool)).await {
                 Ok(response) => return Ok(response),
                 Err(Failure::Final(error)) => return Err(error),

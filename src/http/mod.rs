@@ -30,6 +30,7 @@ pub use body::{BodyError, RequestBody};
 use connection::{Answer, BoxError};
 pub use connection::{Connection, Handler, Progress};
 pub use fields::FieldsByName;
+pub(crate) use fields::{is_field_value, put_decimal};
 pub use io::SharedSession;
 pub use message::{Fields, RequestHead, Response};
 pub use pace::{MinimumRate, Pace};

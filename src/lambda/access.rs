@@ -1,12 +1,14 @@
 //! One record per request, for the access lines that the edge writes.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::event_queue::EventOutcome;
 use super::invoke::InvocationType;
+use crate::sigv4::Principal;
 use crate::time::UnixTime;
 use crate::verdict::Reason;
 
@@ -19,14 +21,14 @@ pub struct AccessRecord {
     pub request_id: Uuid,
     /// The client's address and port; `None` for a queued invocation.
     pub client: Option<SocketAddr>,
-    /// The caller's ARN, once the signature was verified.
-    pub principal: Option<String>,
+    /// The caller, once the signature was verified.
+    pub principal: Option<Rc<Principal>>,
     /// The operation's name; `None` if there is no such operation.
     pub operation: Option<&'static str>,
     /// The ARN as invoked, once the name was valid.
-    pub function_arn: Option<String>,
+    pub function_arn: Option<Rc<str>>,
     /// The version that ran or would run.
-    pub version: Option<String>,
+    pub version: Option<Rc<str>>,
     /// For invocations.
     pub invocation_type: Option<InvocationType>,
     /// HTTP status answered, or for a queued invocation the host's; 0 if the host did not answer.

@@ -1,9 +1,11 @@
 //! Who is asking, and whether they may: the two questions that the API asks of the stages above it.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use super::error::ApiError;
 use crate::http::RequestHead;
+use crate::sigv4::Principal;
 use crate::time::Now;
 
 /// What is known of a connection before its first request.
@@ -54,8 +56,8 @@ pub trait Authority {
     /// The answer to a signature that does not match.
     fn finish(&self, pending: Self::Pending, body_sha256: &[u8; 32], now: Now) -> Result<Self::Caller, ApiError>;
 
-    /// The caller's ARN, for access records.
-    fn principal<'a>(&self, caller: &'a Self::Caller) -> &'a str;
+    /// Who the caller is.
+    fn principal<'a>(&self, caller: &'a Self::Caller) -> &'a Rc<Principal>;
 
     /// Evaluates all policies.
     ///

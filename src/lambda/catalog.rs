@@ -5,6 +5,7 @@
 //! it, and are left out where the code was not given. `LastModified` is when the snapshot was made.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -44,11 +45,11 @@ pub struct Target {
     /// Index into `Topology::functions`.
     pub function: usize,
     /// The function's name.
-    pub name: String,
+    pub name: Rc<str>,
     /// The version that runs: `$LATEST` or a number, never an alias.
-    pub version: String,
+    pub version: Rc<str>,
     /// The ARN as invoked: unqualified if invoked so.
-    pub invoked_arn: String,
+    pub invoked_arn: Rc<str>,
     /// How long it may run.
     pub timeout: Duration,
 }
@@ -134,19 +135,19 @@ impl Catalog {
         let index = self.function(named)?;
         let function = &self.functions[index].function;
         let version = match named.qualifier.as_deref() {
-            None | Some(LATEST) => LATEST.to_owned(),
+            None | Some(LATEST) => LATEST,
             Some(qualifier) => {
                 let alias = function.aliases.iter().find(|(name, _)| name == qualifier);
                 let version = alias.map_or(qualifier, |(_, version)| version);
                 let exists = version == LATEST || number_of(version).is_some_and(|n| function.versions.contains(&n));
-                exists.then(|| version.to_owned())?
+                exists.then_some(version)?
             }
         };
         Some(Target {
             function: index,
-            name: function.name.clone(),
-            version,
-            invoked_arn: named.arn.clone(),
+            name: function.name.as_str().into(),
+            version: version.into(),
+            invoked_arn: Rc::clone(&named.arn),
             timeout: function.timeout,
         })
     }

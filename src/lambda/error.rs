@@ -231,6 +231,11 @@ impl ApiError {
 pub struct Violations(Vec<String>);
 
 impl Violations {
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// `value` of member `member` does not match `pattern`.
     pub fn pattern(&mut self, value: &str, member: &str, pattern: &str) {
         self.add(value, member, format_args!("satisfy regular expression pattern: {pattern}"));

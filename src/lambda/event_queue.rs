@@ -10,11 +10,13 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::host::HostRequest;
+use crate::sigv4::Principal;
 use crate::time::{Moment, Now};
 use crate::verdict::{Counters, Event, Reason};
 
@@ -55,7 +57,7 @@ pub struct QueuedInvocation {
     /// What to send; its time starts when it is sent.
     pub request: HostRequest,
     /// Who invoked it, for the access record.
-    pub principal: String,
+    pub principal: Option<Rc<Principal>>,
     accepted: Now,
     due: Moment,
     function_errors: usize,
@@ -162,7 +164,7 @@ impl EventQueue {
     pub fn accept(
         &mut self,
         mut request: HostRequest,
-        principal: String,
+        principal: Option<Rc<Principal>>,
         now: Now,
         counters: &Counters,
     ) -> Result<(), EventQueueFull> {

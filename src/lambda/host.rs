@@ -27,6 +27,7 @@
 //! | anything else | the host's own trouble |
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -37,8 +38,10 @@ use http::{HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use uuid::Uuid;
 
+use super::catalog::Target;
 use super::error::ThrottleReason;
-use crate::http::FieldsByName;
+use super::ids::Trace;
+use crate::http::{FieldsByName, is_field_value, put_decimal};
 use crate::time::{Moment, Now, UnixTime};
 
 /// `X-Vpce-Request-Id`.
@@ -116,24 +119,16 @@ impl ResponseMode {
 /// One invocation, on its way to the function host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HostRequest {
-    /// Index into `Topology::functions`.
-    pub function: usize,
-    /// The function's name.
-    pub function_name: String,
+    /// What is invoked.
+    pub target: Rc<Target>,
     /// The invocation's id, kept over retries.
     pub request_id: Uuid,
-    /// The ARN as invoked.
-    pub invoked_function_arn: String,
-    /// The version that runs.
-    pub function_version: String,
-    /// How long the function may run.
-    pub timeout: Duration,
     /// When its time is up, on the wall clock.
     pub deadline: UnixTime,
     /// When to stop waiting for the host: answer [`HostError::TimedOut`] then.
     pub give_up: Moment,
     /// For the runtime.
-    pub trace_id: String,
+    pub trace: Trace,
     /// Base64 JSON.
     pub client_context: Option<HeaderValue>,
     /// Whether a log tail is wanted.
@@ -147,7 +142,7 @@ pub struct HostRequest {
 impl HostRequest {
     /// Starts the function's time.
     pub fn start(&mut self, now: Now) {
-        let start = now.after(self.timeout);
+        let start = now.after(self.target.timeout);
         self.deadline = start.unix;
         self.give_up = start.mono + HOST_GRACE;
     }
@@ -155,28 +150,29 @@ impl HostRequest {
     /// Bytes of what the caller sent: what a queue counts.
     pub fn held_bytes(&self) -> usize {
         let context = self.client_context.as_ref().map_or(0, HeaderValue::len);
-        self.payload.len() + self.invoked_function_arn.len() + self.function_name.len() + context
+        self.payload.len() + self.target.invoked_arn.len() + self.target.name.len() + context
     }
 
     /// The body as sent: the payload, or `{}` for none.
-    pub fn body(&self) -> Bytes {
-        if self.payload.is_empty() { Bytes::from_static(b"{}") } else { self.payload.clone() }
+    pub fn body(&self) -> &Bytes {
+        static NOTHING: Bytes = Bytes::from_static(b"{}");
+        if self.payload.is_empty() { &NOTHING } else { &self.payload }
     }
 
     /// Appends the head as sent to a host at `authority` (`192.168.10.20:8080`), in front of [`HostRequest::body`].
     pub fn emit_head(&self, authority: &str, out: &mut Vec<u8>) {
         out.reserve(HEAD_USUAL);
         // A function name is letters, digits, `-`, `_` and `.`: always a path.
-        debug_assert!(is_value(self.function_name.as_bytes()) && !self.function_name.contains(' '));
+        debug_assert!(is_field_value(self.target.name.as_bytes()) && !self.target.name.contains(' '));
         out.extend_from_slice(b"POST /2015-03-31/functions/");
-        out.extend_from_slice(self.function_name.as_bytes());
+        out.extend_from_slice(self.target.name.as_bytes());
         out.extend_from_slice(b"/invocations HTTP/1.1\r\nHost: ");
         out.extend_from_slice(authority.as_bytes());
         out.extend_from_slice(b"\r\nContent-Type: application/json\r\nX-Vpce-Request-Id: ");
         out.extend_from_slice(self.request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
-        put(out, b"\r\nX-Vpce-Invoked-Function-Arn: ", self.invoked_function_arn.as_bytes());
-        put(out, b"\r\nX-Vpce-Function-Version: ", self.function_version.as_bytes());
-        put(out, b"\r\nX-Amzn-Trace-Id: ", self.trace_id.as_bytes());
+        put(out, b"\r\nX-Vpce-Invoked-Function-Arn: ", self.target.invoked_arn.as_bytes());
+        put(out, b"\r\nX-Vpce-Function-Version: ", self.target.version.as_bytes());
+        put(out, b"\r\nX-Amzn-Trace-Id: ", &self.trace.to_runtime());
         if let Some(context) = &self.client_context {
             put(out, b"\r\nX-Amz-Client-Context: ", context.as_bytes());
         }
@@ -190,9 +186,9 @@ impl HostRequest {
             ResponseMode::Streaming => b"\r\nX-Vpce-Response-Mode: streaming\r\nTE: trailers",
         });
         out.extend_from_slice(b"\r\nX-Vpce-Deadline-Ms: ");
-        put_number(out, self.deadline.millis());
+        put_decimal(out, self.deadline.millis());
         out.extend_from_slice(b"\r\nContent-Length: ");
-        put_number(out, if self.payload.is_empty() { 2 } else { self.payload.len() as u64 });
+        put_decimal(out, if self.payload.is_empty() { 2 } else { self.payload.len() as u64 });
         out.extend_from_slice(b"\r\n\r\n");
     }
 }
@@ -202,26 +198,9 @@ const HEAD_USUAL: usize = 768;
 
 /// Appends a field. A value that cannot be one cannot have come in as one; leaving it out is safe.
 fn put(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    if is_value(value) {
+    if is_field_value(value) {
         out.extend_from_slice(name);
         out.extend_from_slice(value);
-    }
-}
-
-/// Whether nothing in it could end a field (RFC 9110 §5.5).
-fn is_value(value: &[u8]) -> bool {
-    value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..))
-}
-
-fn put_number(out: &mut Vec<u8>, number: u64) {
-    let (mut digits, mut at, mut rest) = ([0; 20], 20, number);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            return out.extend_from_slice(&digits[at..]);
-        }
     }
 }
 
@@ -389,7 +368,7 @@ pub trait FunctionHost {
     ///
     /// # Errors
     /// [`HostError`] if there is no answer.
-    fn invoke(&self, request: HostRequest) -> impl Future<Output = Result<HostResponse, HostError>>;
+    fn invoke(&self, request: &HostRequest) -> impl Future<Output = Result<HostResponse, HostError>>;
 }
 
 #[cfg(test)]
@@ -398,17 +377,23 @@ mod tests {
 
     use super::*;
 
+    fn target(version: &str) -> Target {
+        Target {
+            function: 0,
+            name: "my-function".into(),
+            version: version.into(),
+            invoked_arn: "arn:aws:lambda:us-east-2:123456789012:function:my-function:1".into(),
+            timeout: Duration::from_secs(3),
+        }
+    }
+
     fn request() -> HostRequest {
         HostRequest {
-            function: 0,
-            function_name: "my-function".into(),
+            target: Rc::new(target("1")),
             request_id: Uuid::from_u128(0x1234),
-            invoked_function_arn: "arn:aws:lambda:us-east-2:123456789012:function:my-function:1".into(),
-            function_version: "1".into(),
-            timeout: Duration::from_secs(3),
             deadline: UnixTime::default(),
             give_up: Moment::NEVER,
-            trace_id: "Root=1-0-0;Parent=0;Sampled=0".into(),
+            trace: Trace { root: "1-0-0".into(), parent: "0".into(), is_sampled: false },
             client_context: Some(HeaderValue::from_static("e30=")),
             log_type: LogType::Tail,
             response_mode: ResponseMode::Buffered,
@@ -460,18 +445,9 @@ mod tests {
     #[test]
     fn what_would_end_a_field_is_left_out_with_its_field() {
         for odd in ["a\r\nX-Odd: b", "a\nb", "a\0", "\x7f"] {
-            let request = HostRequest { trace_id: odd.to_owned(), ..request() };
+            let request = HostRequest { target: Rc::new(target(odd)), ..request() };
             let head = head(&request);
-            assert_eq!((head.len(), head.iter().any(|line| line.contains("Trace"))), (13, false), "{odd:?}");
-        }
-    }
-
-    #[test]
-    fn numbers_are_written_in_decimal() {
-        for number in [0, 9, 10, 1_700_000_003_000, u64::MAX] {
-            let mut out = Vec::new();
-            put_number(&mut out, number);
-            assert_eq!(out, number.to_string().into_bytes());
+            assert_eq!((head.len(), head.iter().any(|line| line.contains("Function-Version"))), (13, false), "{odd:?}");
         }
     }
 

@@ -3,25 +3,29 @@
 use std::fmt;
 use std::ops::Deref;
 
-use smallvec::SmallVec;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use uuid::Uuid;
 
-use crate::sigv4::sha256;
 use crate::time::UnixTime;
 
-/// Makes ids: SHA-256 over the seed and a counter. Unguessable without the seed, repeatable with it, no system call.
+/// Random bytes made at a time: enough for a dozen requests.
+const BLOCK: usize = 512;
+
+/// Makes ids: the key stream of AES-256 under the seed. Unguessable without the seed, repeatable with it, no system call.
 pub struct IdGenerator {
-    seed: [u8; 32],
+    cipher: LessSafeKey,
     made: u64,
-    block: [u8; 32],
+    block: [u8; BLOCK],
     /// Bytes of the block that stand in some id.
     used: usize,
 }
 
 impl IdGenerator {
     /// A generator; each worker needs a seed of its own, or two make the same ids.
-    pub const fn new(seed: [u8; 32]) -> Self {
-        Self { seed, made: 0, block: [0; 32], used: 32 }
+    pub fn new(seed: [u8; 32]) -> Self {
+        #[expect(clippy::expect_used, reason = "the seed's type has the key's length")]
+        let key = UnboundKey::new(&AES_256_GCM, &seed).expect("32 bytes are a key of AES-256");
+        Self { cipher: LessSafeKey::new(key), made: 0, block: [0; BLOCK], used: BLOCK }
     }
 
     /// A random (version 4) UUID.
@@ -37,23 +41,30 @@ impl IdGenerator {
         put_hex(&mut root[2..10], &secs.to_be_bytes());
         put_hex(&mut root[11..], &self.random::<12>());
         put_hex(&mut parent, &self.random::<8>());
-        let (root, parent) = (Text(SmallVec::from_slice(&root)), Text(SmallVec::from_slice(&parent)));
-        Trace { root, parent, is_sampled: false }
+        Trace { root: Text::of(&root), parent: Text::of(&parent), is_sampled: false }
     }
 
     /// The next bytes; each is given out once. What is too short for the wish is not used.
     fn random<const N: usize>(&mut self) -> [u8; N] {
         if self.used + N > self.block.len() {
-            let mut input = [0; 40];
-            input[..32].copy_from_slice(&self.seed);
-            input[32..].copy_from_slice(&self.made.to_be_bytes());
-            self.made = self.made.wrapping_add(1);
-            (self.block, self.used) = (sha256(&input), 0);
+            self.refill();
         }
         let mut bytes = [0; N];
         bytes.copy_from_slice(&self.block[self.used..self.used + N]);
         self.used += N;
         bytes
+    }
+
+    /// What GCM makes of zeros under a nonce that is never used again is the cipher's key stream.
+    fn refill(&mut self) {
+        let mut nonce = [0; 12];
+        nonce[4..].copy_from_slice(&self.made.to_be_bytes());
+        self.made = self.made.wrapping_add(1);
+        self.block.fill(0);
+        let sealed =
+            self.cipher.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut self.block);
+        debug_assert!(sealed.is_ok(), "GCM seals whatever is shorter than 2^36 bytes");
+        self.used = 0;
     }
 }
 
@@ -65,13 +76,32 @@ fn put_hex(out: &mut [u8], bytes: &[u8]) {
     }
 }
 
+/// Characters of a trace root, the longest [`Text`].
+const ROOT_LEN: usize = 35;
+
 /// A short text of ASCII, held in place.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Text(SmallVec<[u8; 40]>);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Text {
+    bytes: [u8; ROOT_LEN],
+    len: u8,
+}
+
+impl Text {
+    /// What does not fit is left out.
+    fn of(text: &[u8]) -> Self {
+        let (mut bytes, len) = ([0; ROOT_LEN], text.len().min(ROOT_LEN));
+        bytes[..len].copy_from_slice(&text[..len]);
+        Self { bytes, len: len as u8 }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self(SmallVec::from_slice(text.as_bytes()))
+        Self::of(text.as_bytes())
     }
 }
 
@@ -79,8 +109,8 @@ impl Deref for Text {
     type Target = str;
 
     fn deref(&self) -> &str {
-        // Made of text alone.
-        str::from_utf8(&self.0).unwrap_or_default()
+        // Made of ASCII alone.
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 
@@ -97,7 +127,7 @@ impl fmt::Display for Text {
 }
 
 /// An X-Ray trace context. Nothing is recorded here; it is passed on and shown.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Trace {
     /// `1-5fa456b2-beda73b8340f62daf4d397fe`.
     pub root: Text,
@@ -131,17 +161,46 @@ impl Trace {
     }
 
     /// As a response carries it: lower-case, `root=…;sampled=0`.
-    pub fn to_response(&self) -> String {
-        ["root=", &self.root, ";sampled=", self.sampled()].concat()
+    pub fn to_response(&self) -> Line {
+        Line::joined([b"root=", self.root.as_bytes(), b";sampled=", self.sampled()])
     }
 
     /// As a runtime gets it: `Root=…;Parent=…;Sampled=0`.
-    pub fn to_runtime(&self) -> String {
-        ["Root=", &self.root, ";Parent=", &self.parent, ";Sampled=", self.sampled()].concat()
+    pub fn to_runtime(&self) -> Line {
+        let (root, parent) = (self.root.as_bytes(), self.parent.as_bytes());
+        Line::joined([b"Root=", root, b";Parent=", parent, b";Sampled=", self.sampled()])
     }
 
-    const fn sampled(&self) -> &'static str {
-        if self.is_sampled { "1" } else { "0" }
+    const fn sampled(&self) -> &'static [u8] {
+        if self.is_sampled { b"1" } else { b"0" }
+    }
+}
+
+/// A trace id as a header's value.
+pub struct Line {
+    bytes: [u8; LINE_MAX],
+    len: usize,
+}
+
+/// Two texts and what stands around them: `Root=;Parent=;Sampled=0`.
+const LINE_MAX: usize = 2 * ROOT_LEN + 23;
+
+impl Line {
+    fn joined<const PARTS: usize>(parts: [&[u8]; PARTS]) -> Self {
+        let mut line = Self { bytes: [0; LINE_MAX], len: 0 };
+        for part in parts {
+            line.bytes[line.len..][..part.len()].copy_from_slice(part);
+            line.len += part.len();
+        }
+        line
+    }
+}
+
+impl Deref for Line {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 }
 
@@ -177,18 +236,19 @@ mod tests {
     fn a_trace_id_carries_the_second_it_was_made_in() {
         let trace = IdGenerator::new([0; 32]).trace(UnixTime::from_secs(0x5fa4_56b2));
         assert!(trace.root.starts_with("1-5fa456b2-") && trace.root.len() == 35, "{}", trace.root);
-        assert_eq!(trace.to_response(), format!("root={};sampled=0", trace.root));
-        assert_eq!(trace.to_runtime(), format!("Root={};Parent={};Sampled=0", trace.root, trace.parent));
+        assert_eq!(trace.to_response()[..], *format!("root={};sampled=0", trace.root).as_bytes());
+        let runtime = format!("Root={};Parent={};Sampled=0", trace.root, trace.parent);
+        assert_eq!(trace.to_runtime()[..], *runtime.as_bytes());
     }
 
     #[test]
     fn a_callers_trace_is_continued_where_it_is_well_formed() {
         let fresh = IdGenerator::new([0; 32]).trace(UnixTime::from_secs(1));
         let theirs = "Root=1-5fa456b2-beda73b8340f62daf4d397fe;Parent=53995c3f42cd8ad8;Sampled=1";
-        let trace = fresh.clone().continued(Some(theirs));
-        assert_eq!(trace.to_runtime(), theirs);
+        let trace = fresh.continued(Some(theirs));
+        assert_eq!(trace.to_runtime()[..], *theirs.as_bytes());
         for junk in ["", "Root=", "Root=1-x-y;Parent=zz", "Root=1-5fa456b2-beda73b8340f62daf4d397fe0\u{e9}", ";;=;"] {
-            assert_eq!(fresh.clone().continued(Some(junk)), fresh, "{junk}");
+            assert_eq!(fresh.continued(Some(junk)), fresh, "{junk}");
         }
     }
 }

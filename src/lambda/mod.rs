@@ -35,6 +35,7 @@ pub mod ids;
 pub mod invoke;
 pub mod name;
 pub mod payload;
+mod resolved;
 pub mod respond;
 pub mod route;
 pub mod service;

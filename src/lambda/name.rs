@@ -5,6 +5,8 @@
 //! answers win: a name that starts with `arn:` needs region and account. Odd and recorded: an ARN that ends in `function`
 //! is a function of that name.
 
+use std::rc::Rc;
+
 use super::error::{ApiError, Violations};
 
 /// Longest `FunctionName`, characters (service model).
@@ -117,7 +119,7 @@ pub struct NamedFunction {
     /// The qualifier, from the name or the query.
     pub qualifier: Option<String>,
     /// The ARN as invoked: with a qualifier only if the caller gave one. Policies see this one.
-    pub arn: String,
+    pub arn: Rc<str>,
 }
 
 impl NamedFunction {
@@ -168,7 +170,7 @@ impl NamedFunction {
             account: account.to_owned(),
             name: parsed.name.to_owned(),
             qualifier: qualifier.map(str::to_owned),
-            arn,
+            arn: arn.into(),
         })
     }
 }

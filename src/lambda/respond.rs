@@ -1,6 +1,8 @@
 //! Answers, header by header, in the casing that AWS uses over HTTP/1.1 (recorded from answers of Lambda). How the body is
 //! framed, and the date, are the connection's.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use http::HeaderValue;
 use serde_json::Value;
@@ -28,7 +30,7 @@ const TRACE_ID: &str = "X-Amzn-Trace-Id";
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Returned {
     /// The version that ran.
-    pub version: String,
+    pub version: Rc<str>,
     /// Whether the function failed.
     pub function_error: Option<FunctionError>,
     /// The log's tail, base64.
@@ -104,7 +106,7 @@ pub fn error(request_id: Uuid, error: ApiError) -> Response<Bytes> {
 fn invocation(status: u16, request_id: Uuid, trace: &Trace, body: Bytes) -> Response<Bytes> {
     let mut response = answer(status, request_id, body);
     response.fields.push(REMAPPED_CONTENT_LENGTH, "0");
-    response.fields.push(TRACE_ID, &trace.to_response());
+    response.fields.push_bytes(TRACE_ID, &trace.to_response());
     response
 }
 

@@ -4,6 +4,8 @@
 //! is told apart from one that does not: the first is signed, verified and then answered "not supported", the second gets
 //! the XML answer of AWS's front end. One trailing slash is ignored: older SDKs send it.
 
+use std::borrow::Cow;
+
 use http::Method;
 use percent_encoding::percent_decode_str;
 
@@ -67,26 +69,26 @@ impl Operation {
 
 /// A routed request: the operation and its path and query parameters, percent-decoded, not yet validated.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Route {
+pub struct Route<'h> {
     /// The operation.
     pub operation: Operation,
     /// `FunctionName` of the path.
-    pub function_name: Option<String>,
+    pub function_name: Option<Cow<'h, str>>,
     /// `Qualifier` of the query.
-    pub qualifier: Option<String>,
+    pub qualifier: Option<Cow<'h, str>>,
     /// `Marker` of the query.
-    pub marker: Option<String>,
+    pub marker: Option<Cow<'h, str>>,
     /// `MaxItems` of the query.
-    pub max_items: Option<String>,
+    pub max_items: Option<Cow<'h, str>>,
     /// `FunctionVersion` of the query.
-    pub function_version: Option<String>,
+    pub function_version: Option<Cow<'h, str>>,
 }
 
 /// Routes a request by its method, raw path and raw query.
 ///
 /// # Errors
 /// The XML answer to a path or method that is no operation of Lambda's.
-pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, ApiError> {
+pub fn route<'h>(method: &Method, path: &'h str, query: Option<&'h str>) -> Result<Route<'h>, ApiError> {
     let trimmed = path.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(path);
     let (operation, label) = TABLE
         .iter()
@@ -111,15 +113,23 @@ pub fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Route, 
             "FunctionVersion" => &mut route.function_version,
             _ => continue,
         };
-        slot.get_or_insert_with(|| decode_path(&value.replace('+', " ")));
+        slot.get_or_insert_with(|| match value.contains('+') {
+            true => decode_path(&value.replace('+', " ")).into_owned().into(),
+            false => decode_path(value),
+        });
     }
     Ok(route)
 }
 
 /// Matches a path against a template. `Some(Some(label))` is the first `{}` of it: a segment that is not empty.
 fn match_template<'p>(template: &str, path: &'p str) -> Option<Option<&'p str>> {
+    // What stands before the first label is compared at once: it tells nearly all of them apart.
+    let before = template.find('{').unwrap_or(template.len());
+    if !path.as_bytes().starts_with(&template.as_bytes()[..before]) {
+        return None;
+    }
     let (template, bytes) = (template.as_bytes(), path.as_bytes());
-    let (mut label, mut at, mut t) = (None, 0, 0);
+    let (mut label, mut at, mut t) = (None, before, before);
     while let Some(&c) = template.get(t) {
         if c == b'{' {
             let len = bytes[at..].iter().take_while(|&&c| c != b'/').count();
@@ -140,11 +150,8 @@ fn match_template<'p>(template: &str, path: &'p str) -> Option<Option<&'p str>> 
 }
 
 /// Bytes that are not UTF-8 become U+FFFD, which no pattern of the service model admits.
-fn decode_path(raw: &str) -> String {
-    if raw.bytes().all(|c| c != b'%') {
-        return raw.to_owned();
-    }
-    percent_decode_str(raw).decode_utf8_lossy().into_owned()
+fn decode_path(raw: &str) -> Cow<'_, str> {
+    percent_decode_str(raw).decode_utf8_lossy()
 }
 
 use Operation::Unsupported as No;

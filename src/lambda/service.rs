@@ -38,8 +38,9 @@ use super::event_queue::{EventQueue, EventQueueLimits};
 use super::host::{FunctionHost, HostResponse, LogType, TRACE_ID};
 use super::ids::{IdGenerator, Trace};
 use super::invoke::{InvokeParameters, chosen_request_id, payload_limit};
-use super::name::{NamedFunction, with_qualifier};
+use super::name::with_qualifier;
 use super::payload;
+use super::resolved::Resolutions;
 use super::respond;
 use super::route::{Operation, Route, route};
 use crate::http::{RequestHead, Response};
@@ -77,6 +78,7 @@ pub struct Service<H, A> {
     host: H,
     authority: A,
     catalog: RefCell<Arc<Catalog>>,
+    resolutions: RefCell<Resolutions>,
     clock: Rc<TurnClock>,
     counters: Arc<Counters>,
     log: Rc<dyn AccessLog>,
@@ -87,7 +89,7 @@ pub struct Service<H, A> {
 
 /// A target that the caller may invoke. Made by [`Service::permit`] alone; whoever holds one holds the policies' permit.
 struct Permitted<P> {
-    target: Target,
+    target: Rc<Target>,
     /// Held until the invocation was handed over.
     permit: P,
 }
@@ -138,6 +140,7 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
             host: parts.host,
             authority: parts.authority,
             catalog: RefCell::new(parts.catalog),
+            resolutions: RefCell::default(),
             clock: parts.clock,
             counters: parts.counters,
             log: parts.log,
@@ -233,7 +236,7 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         };
         let (payload, sha256) = self.receive(route.operation, head, body, call).await?;
         let caller = self.authority.finish(pending, &sha256, self.clock.now())?;
-        call.finish.record.principal = Some(self.authority.principal(&caller).to_owned());
+        call.finish.record.principal = Some(Rc::clone(self.authority.principal(&caller)));
         let Some(action) = route.operation.action() else {
             return Err(ApiError::not_supported(route.operation.name()));
         };
@@ -241,15 +244,14 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
             let access = Access { action, resource, function };
             self.authority.authorize(&caller, access, connection, self.clock.now())
         };
-        let catalog = Arc::clone(&self.catalog.borrow());
         if !route.operation.is_invocation() {
-            let value = self.describe(&route, &catalog, call, allow)?;
+            let value = self.describe(&route, call, allow)?;
             return Ok(Answer::Full(respond::document(call.request_id, &value)));
         }
         let mut violations = Violations::default();
         let parameters = InvokeParameters::validate(route.operation, head, &mut violations);
         call.finish.record.invocation_type = Some(parameters.invocation_type);
-        let permitted = self.permit(&route, &catalog, violations, call, allow)?;
+        let permitted = self.permit(&route, violations, call, allow)?;
         parameters.check(head)?;
         chosen_request_id(head)?;
         if !payload.bytes.is_empty() {
@@ -261,11 +263,11 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
     /// The operations that read.
     fn describe(
         &self,
-        route: &Route,
-        catalog: &Catalog,
+        route: &Route<'_>,
         call: &mut Call,
         allow: impl Fn(&str, Option<usize>) -> Result<A::Permit, ApiError>,
     ) -> Result<Value, ApiError> {
+        let catalog = self.catalog.borrow();
         match route.operation {
             Operation::ListFunctions => {
                 allow("*", None)?;
@@ -278,11 +280,11 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
                 Ok(catalog.seen_by(account_of(&call.finish.record)).account_settings())
             }
             Operation::GetFunction => {
-                let permitted = self.permit(route, catalog, Violations::default(), call, allow)?;
+                let permitted = self.permit(route, Violations::default(), call, allow)?;
                 Ok(catalog.function_description(&permitted.target))
             }
             Operation::GetFunctionConfiguration => {
-                let permitted = self.permit(route, catalog, Violations::default(), call, allow)?;
+                let permitted = self.permit(route, Violations::default(), call, allow)?;
                 Ok(catalog.configuration(&permitted.target))
             }
             other @ (Operation::Invoke
@@ -325,31 +327,30 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
     /// Validates the name, asks the policies, and only then looks whether the function exists.
     fn permit(
         &self,
-        route: &Route,
-        catalog: &Catalog,
+        route: &Route<'_>,
         violations: Violations,
         call: &mut Call,
         allow: impl Fn(&str, Option<usize>) -> Result<A::Permit, ApiError>,
     ) -> Result<Permitted<A::Permit>, ApiError> {
-        let name = route.function_name.as_deref().unwrap_or_default();
-        let scope = catalog.scope_of(account_of(&call.finish.record));
-        let named = NamedFunction::resolve(name, route.qualifier.as_deref(), &scope, violations)?;
+        let (name, qualifier) = (route.function_name.as_deref().unwrap_or_default(), route.qualifier.as_deref());
         let record = &mut call.finish.record;
-        record.function_arn = Some(named.arn.clone());
-        let permit = allow(&named.arn, catalog.function(&named))?;
+        let mut resolutions = self.resolutions.borrow_mut();
+        let resolved = resolutions.resolve(&self.catalog.borrow(), account_of(record), name, qualifier, violations)?;
+        record.function_arn = Some(Rc::clone(&resolved.arn));
+        let permit = allow(&resolved.arn, resolved.function)?;
         record.stages.authorize = self.clock.now().mono.since(call.finish.started).saturating_sub(record.stages.body);
-        let target = catalog.resolve(&named).ok_or_else(|| {
-            let arn = if route.operation.is_invocation() { with_qualifier(&named.arn) } else { named.arn.clone() };
-            ApiError::function_not_found(&arn)
+        let target = resolved.target.as_ref().ok_or_else(|| match route.operation.is_invocation() {
+            true => ApiError::function_not_found(&with_qualifier(&resolved.arn)),
+            false => ApiError::function_not_found(&resolved.arn),
         })?;
-        record.version = Some(target.version.clone());
-        Ok(Permitted { target, permit })
+        record.version = Some(Rc::clone(&target.version));
+        Ok(Permitted { target: Rc::clone(target), permit })
     }
 }
 
-/// The account of the verified caller: the fifth field of its ARN.
+/// The account of the verified caller.
 fn account_of(record: &AccessRecord) -> &str {
-    record.principal.as_deref().and_then(|arn| arn.split(':').nth(4)).unwrap_or_default()
+    record.principal.as_ref().map_or("", |principal| &principal.account)
 }
 
 /// Reads the body of a request that is refused by its head, so that the connection can be used again and a client that is

@@ -176,7 +176,7 @@ impl<'a> Line<'a> {
             time,
             request_id: &record.request_id,
             client: record.client,
-            principal: record.principal.as_deref(),
+            principal: record.principal.as_ref().map(|principal| &*principal.arn),
             operation: record.operation,
             function: record.function_arn.as_deref(),
             version: record.version.as_deref(),
@@ -212,11 +212,14 @@ fn display_some<S: Serializer>(value: &Option<std::net::SocketAddr>, serializer:
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use serde_json::{Value, json};
     use uuid::Uuid;
 
     use super::*;
     use crate::lambda::InvocationType;
+    use crate::sigv4::Principal;
     use crate::time::UnixTime;
     use crate::verdict::Reason;
 
@@ -229,7 +232,8 @@ mod tests {
     fn record() -> AccessRecord {
         let at = UnixTime::from_secs(1_795_435_200);
         let mut record = AccessRecord::new(at, Uuid::from_u128(7), Some("10.0.1.10:40000".parse().unwrap()));
-        record.principal = Some("arn:aws:iam::123456789012:user/\"quoted\"".into());
+        let principal = Principal::from_arn("arn:aws:iam::123456789012:user/\"quoted\"").unwrap();
+        record.principal = Some(Rc::new(principal));
         record.operation = Some("Invoke");
         record.invocation_type = Some(InvocationType::DryRun);
         record.reason = Some(Reason::SignatureMismatch);

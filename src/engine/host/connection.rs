@@ -114,16 +114,17 @@ impl Lease {
     }
 
     /// Writes a request. What does not fit now follows as the host takes it.
-    pub(super) fn send(&self, head: &[u8], body: Bytes, give_up: Moment) {
+    pub(super) fn send(&self, head: &[u8], body: &Bytes, give_up: Moment) {
         let wire = &*self.0;
         let mut tcp = wire.tcp.borrow_mut();
         tcp.set_liveness(Some(SILENCE), Some(PROBE_EVERY));
         wire.give_up.set(give_up);
         wire.is_lent.set(true);
         let of_head = tcp.send(head);
-        let mut unsent = wire.unsent.borrow_mut();
-        *unsent = Unsent { head: head[of_head..].to_vec(), body };
-        wire.written.set(of_head + unsent.send(&mut tcp));
+        let of_body = if of_head == head.len() { tcp.send(body) } else { 0 };
+        // A body that is all out is not held on to.
+        *wire.unsent.borrow_mut() = Unsent { head: head[of_head..].to_vec(), body: body.slice(of_body..) };
+        wire.written.set(of_head + of_body);
         wire.ready.mark();
     }
 

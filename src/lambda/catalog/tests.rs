@@ -43,7 +43,7 @@ fn qualifiers_lead_to_versions_and_the_arn_stays_as_invoked() {
     ];
     for (qualifier, version, arn) in table {
         let target = catalog.resolve(&named("my-function", qualifier)).unwrap();
-        assert_eq!((target.function, target.version.as_str(), target.invoked_arn), (1, version, arn));
+        assert_eq!((target.function, &*target.version, &*target.invoked_arn), (1, version, &*arn));
     }
 }
 
@@ -52,7 +52,7 @@ fn a_bare_name_means_a_function_of_the_callers_own_account() {
     let catalog = catalog();
     let stranger = catalog.scope_of("999999999999");
     let named = NamedFunction::resolve("my-function", None, &stranger, Violations::default()).unwrap();
-    assert_eq!(named.arn, "arn:aws:lambda:us-east-2:999999999999:function:my-function");
+    assert_eq!(&*named.arn, "arn:aws:lambda:us-east-2:999999999999:function:my-function");
     assert_eq!((catalog.function(&named), catalog.resolve(&named)), (None, None));
     assert_eq!(catalog.seen_by("999999999999").list(None, None, None).unwrap()["Functions"], json!([]));
     let own = catalog.seen_by("123456789012").list(None, None, None).unwrap();

@@ -3,20 +3,23 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::lambda::catalog::Target;
 use crate::lambda::host::{LogType, ResponseMode};
 use crate::time::UnixTime;
 
 fn request(id: u128, payload: usize) -> HostRequest {
     HostRequest {
-        function: 0,
-        function_name: "f".into(),
+        target: Rc::new(Target {
+            function: 0,
+            name: "f".into(),
+            version: "1".into(),
+            invoked_arn: "arn".into(),
+            timeout: Duration::from_secs(3),
+        }),
         request_id: Uuid::from_u128(id),
-        invoked_function_arn: "arn".into(),
-        function_version: "1".into(),
-        timeout: Duration::from_secs(3),
         deadline: UnixTime::default(),
         give_up: Moment::NEVER,
-        trace_id: String::new(),
+        trace: crate::lambda::ids::IdGenerator::new([0; 32]).trace(UnixTime::default()),
         client_context: None,
         log_type: LogType::None,
         response_mode: ResponseMode::Buffered,
@@ -35,7 +38,7 @@ fn queue(limits: EventQueueLimits) -> (EventQueue, Counters) {
 /// Tries one invocation until it is gone, always with `outcome`; the seconds at which it was tried.
 fn tries(outcome: EventOutcome) -> (Vec<u64>, Counters) {
     let (mut queue, counters) = queue(EventQueueLimits::default());
-    queue.accept(request(1, 0), "p".into(), at(0), &counters).unwrap();
+    queue.accept(request(1, 0), None, at(0), &counters).unwrap();
     let mut seen = Vec::new();
     while queue.next_deadline() != Moment::NEVER {
         let now = queue.next_deadline();
@@ -83,16 +86,16 @@ fn what_cannot_succeed_is_dropped_at_once() {
 fn limits_hold_for_what_is_under_way_too() {
     let limits = EventQueueLimits { invocations: 2, bytes: 100, under_way: 1 };
     let (mut queue, counters) = queue(limits);
-    queue.accept(request(1, 40), "p".into(), at(0), &counters).unwrap();
-    assert_eq!(queue.accept(request(2, 60), "p".into(), at(0), &counters), Err(EventQueueFull));
-    queue.accept(request(3, 40), "p".into(), at(0), &counters).unwrap();
+    queue.accept(request(1, 40), None, at(0), &counters).unwrap();
+    assert_eq!(queue.accept(request(2, 60), None, at(0), &counters), Err(EventQueueFull));
+    queue.accept(request(3, 40), None, at(0), &counters).unwrap();
     let first = queue.poll(at(0).mono, &counters).unwrap();
     assert_eq!(first.request.request_id, Uuid::from_u128(1));
     assert_eq!(queue.poll(at(0).mono, &counters), None);
     assert_eq!(queue.next_deadline(), Moment::NEVER);
-    assert_eq!(queue.accept(request(4, 0), "p".into(), at(0), &counters), Err(EventQueueFull));
+    assert_eq!(queue.accept(request(4, 0), None, at(0), &counters), Err(EventQueueFull));
     queue.complete(first, EventOutcome::Success, at(1).mono, &counters);
-    queue.accept(request(5, 0), "p".into(), at(1), &counters).unwrap();
+    queue.accept(request(5, 0), None, at(1), &counters).unwrap();
     assert_eq!(queue.poll(at(1).mono, &counters).unwrap().request.request_id, Uuid::from_u128(3));
 }
 
@@ -101,7 +104,7 @@ fn a_queued_payload_keeps_no_larger_buffer_alive() {
     let (mut queue, counters) = queue(EventQueueLimits::default());
     let buffer = Bytes::from(vec![b'1'; 1 << 16]);
     let payload = buffer.slice(..1);
-    queue.accept(HostRequest { payload, ..request(1, 0) }, "p".into(), at(0), &counters).unwrap();
+    queue.accept(HostRequest { payload, ..request(1, 0) }, None, at(0), &counters).unwrap();
     assert!(buffer.is_unique());
     assert_eq!(queue.poll(at(0).mono, &counters).unwrap().request.payload, "1");
 }
@@ -109,7 +112,7 @@ fn a_queued_payload_keeps_no_larger_buffer_alive() {
 #[test]
 fn what_grew_too_old_while_it_waited_is_dropped() {
     let (mut queue, counters) = queue(EventQueueLimits::default());
-    queue.accept(request(1, 0), "p".into(), at(0), &counters).unwrap();
+    queue.accept(request(1, 0), None, at(0), &counters).unwrap();
     assert_eq!(queue.poll(at(6 * 3600 + 1).mono, &counters), None);
     assert!(queue.is_empty());
     assert_eq!(counters.reason(Reason::LambdaEventDropped), 1);
@@ -133,7 +136,7 @@ proptest! {
             match step {
                 0 | 1 => {
                     let full = queue.len() == limits.invocations || queue.bytes + 44 > limits.bytes;
-                    let result = queue.accept(request(n as u128, 40), String::new(), now, &counters);
+                    let result = queue.accept(request(n as u128, 40), None, now, &counters);
                     prop_assert_eq!(result.is_err(), full);
                     accepted += u64::from(result.is_ok());
                 }

@@ -45,7 +45,7 @@ fn accepted_forms_lead_to_one_arn() {
     ];
     for (name, qualifier, expected) in table {
         let found = resolve(name, *qualifier).unwrap_or_else(|error| panic!("{name}: {}", message(&error)));
-        assert_eq!(found.arn, format!("{BASE}:{expected}"), "{name}");
+        assert_eq!(*found.arn, format!("{BASE}:{expected}"), "{name}");
     }
     let other = resolve("arn:aws:lambda:us-east-1:222222222222:function:f", None).unwrap();
     assert_eq!((other.account.as_str(), other.qualifier), ("222222222222", None));

@@ -1,11 +1,14 @@
 //! Running what was permitted: to the host and back, at once or from the event queue.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 
 use super::{Answer, Call, Payload, Permitted, Service};
 use crate::lambda::access::AccessRecord;
 use crate::lambda::authority::Authority;
 use crate::lambda::body::{CollectError, collect, sentence};
+use crate::lambda::catalog::Target;
 use crate::lambda::error::{ApiError, ThrottleReason};
 use crate::lambda::event_queue::{Disposition, EventOutcome, QueuedInvocation};
 use crate::lambda::event_stream::{self, InvokeComplete};
@@ -33,16 +36,12 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         let Payload { bytes: payload, reservation } = payload;
         let Permitted { target, permit } = permitted;
         let is_streaming = operation == Operation::InvokeWithResponseStream;
-        let request = HostRequest {
-            function: target.function,
-            function_name: target.name,
+        let mut request = HostRequest {
+            target: Rc::clone(&target),
             request_id: call.request_id,
-            invoked_function_arn: target.invoked_arn,
-            function_version: target.version.clone(),
-            timeout: target.timeout,
             deadline: self.clock.now().unix,
             give_up: Moment::NEVER,
-            trace_id: call.trace.to_runtime(),
+            trace: call.trace,
             client_context: parameters.client_context,
             log_type: parameters.log_type,
             response_mode: if is_streaming { ResponseMode::Streaming } else { ResponseMode::Buffered },
@@ -51,7 +50,7 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         match parameters.invocation_type {
             InvocationType::DryRun => Ok(Answer::Full(respond::dry_run(call.request_id, &call.trace))),
             InvocationType::Event => {
-                let principal = call.finish.record.principal.clone().unwrap_or_default();
+                let principal = call.finish.record.principal.clone();
                 let (now, counters) = (self.clock.now(), &self.counters);
                 self.events
                     .borrow_mut()
@@ -60,23 +59,22 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
                 Ok(Answer::Full(respond::accepted(call.request_id, &call.trace)))
             }
             InvocationType::RequestResponse => {
-                let response = self.send(request, &mut call.finish.record).await?;
+                let response = self.send(&mut request, &mut call.finish.record).await?;
                 // The host has the payload now.
-                drop((permit, reservation));
+                drop((permit, reservation, request));
                 if is_streaming {
                     self.streamed(response, &target.version, parameters.log_type, call).await
                 } else {
-                    self.buffered(response, target.version, parameters.log_type, call).await
+                    self.buffered(response, &target, parameters.log_type, call).await
                 }
             }
         }
     }
 
     /// Sends one invocation; anything but a 200 of the host becomes an error.
-    async fn send(&self, mut request: HostRequest, record: &mut AccessRecord) -> Result<HostResponse, ApiError> {
+    async fn send(&self, request: &mut HostRequest, record: &mut AccessRecord) -> Result<HostResponse, ApiError> {
         let sent = self.clock.now();
         request.start(sent);
-        let arn = request.invoked_function_arn.clone();
         self.counters.count(Event::InvocationSent);
         let answered = self.host.invoke(request).await;
         record.stages.host = self.clock.now().mono.since(sent.mono);
@@ -84,7 +82,7 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         self.counters.count(Event::InvocationAnswered);
         match response.status {
             200 => Ok(response),
-            404 => Err(ApiError::function_not_found(&with_qualifier(&arn))),
+            404 => Err(ApiError::function_not_found(&with_qualifier(&request.target.invoked_arn))),
             429 => {
                 let body = collect(response.body, HOST_ERROR_MAX, 0, &mut ()).await.unwrap_or_default();
                 Err(ApiError::throttled(HostResponse::throttle_reason(&body)))
@@ -96,12 +94,13 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
     async fn buffered(
         &self,
         response: HostResponse,
-        version: String,
+        target: &Target,
         log_type: LogType,
         call: &mut Call,
     ) -> Result<Answer, ApiError> {
         let HostResponse { function_error, log_result, body, .. } = response;
         let log_result = log_result.filter(|_| log_type == LogType::Tail);
+        let version = Rc::clone(&target.version);
         let mut returned = Returned { version, function_error, log_result, payload: Bytes::new() };
         match collect(body, RESPONSE_MAX, 0, &mut ()).await {
             Ok(payload) => returned.payload = payload,
@@ -159,14 +158,15 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
     pub async fn deliver(&self, queued: QueuedInvocation) -> Disposition {
         let now = self.clock.now();
         let mut record = AccessRecord::new(now.unix, queued.request.request_id, None);
-        record.principal = Some(queued.principal.clone());
+        record.principal = queued.principal.clone();
         record.operation = Some(Operation::Invoke.name());
         record.invocation_type = Some(InvocationType::Event);
-        record.function_arn = Some(queued.request.invoked_function_arn.clone());
-        record.version = Some(queued.request.function_version.clone());
+        record.function_arn = Some(Rc::clone(&queued.request.target.invoked_arn));
+        record.version = Some(Rc::clone(&queued.request.target.version));
         record.bytes_rx = queued.request.payload.len() as u64;
         let mut finish = self.finish(record, now.mono);
-        let outcome = match self.send(queued.request.clone(), &mut finish.record).await {
+        let mut request = queued.request.clone();
+        let outcome = match self.send(&mut request, &mut finish.record).await {
             Ok(response) => {
                 finish.record.status = response.status;
                 finish.record.is_function_error = response.function_error.is_some();

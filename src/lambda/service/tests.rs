@@ -22,6 +22,7 @@ use crate::lambda::host::{
     FUNCTION_ERROR, HostBody, HostError, HostRequest, LOG_RESULT, ResponseMode, STREAM_ERROR, STREAM_ERROR_DETAILS,
 };
 use crate::lambda::respond::RESPONSE_MAX;
+use crate::sigv4::Principal;
 use crate::time::{Now, UnixTime};
 use crate::verdict::{Event, Reason};
 
@@ -74,8 +75,8 @@ struct Host {
 }
 
 impl FunctionHost for Host {
-    async fn invoke(&self, request: HostRequest) -> Result<HostResponse, HostError> {
-        self.asked.borrow_mut().push(request);
+    async fn invoke(&self, request: &HostRequest) -> Result<HostResponse, HostError> {
+        self.asked.borrow_mut().push(request.clone());
         let mut is_first = true;
         std::future::poll_fn(|_| if std::mem::take(&mut is_first) { Poll::Pending } else { Poll::Ready(()) }).await;
         self.answers.borrow_mut().pop_front().unwrap_or(Err(HostError::Unreachable))
@@ -90,33 +91,39 @@ struct Desk {
 }
 
 impl Authority for Desk {
-    type Pending = String;
-    type Caller = String;
+    type Pending = Rc<Principal>;
+    type Caller = Rc<Principal>;
     type Permit = ();
 
-    fn begin(&self, head: &RequestHead, _: &ConnectionInfo, _: Now) -> Result<String, ApiError> {
+    fn begin(&self, head: &RequestHead, _: &ConnectionInfo, _: Now) -> Result<Rc<Principal>, ApiError> {
         let name = head.text("authorization").ok_or_else(|| {
             let (code, message) = ("MissingAuthenticationTokenException", "Missing Authentication Token");
             ApiError::framework(403, code, message, Reason::SignatureMissing)
         })?;
-        Ok(format!("arn:aws:iam::123456789012:user/{name}"))
+        Ok(Rc::new(Principal::from_arn(&format!("arn:aws:iam::123456789012:user/{name}")).unwrap()))
     }
 
-    fn finish(&self, pending: String, body_sha256: &[u8; 32], _: Now) -> Result<String, ApiError> {
+    fn finish(&self, pending: Rc<Principal>, body_sha256: &[u8; 32], _: Now) -> Result<Rc<Principal>, ApiError> {
         self.digest.set(*body_sha256);
-        if pending.ends_with("Mallory") {
+        if pending.name == "Mallory" {
             return Err(ApiError::framework(403, "InvalidSignatureException", "No.", Reason::SignatureMismatch));
         }
         Ok(pending)
     }
 
-    fn principal<'a>(&self, caller: &'a String) -> &'a str {
+    fn principal<'a>(&self, caller: &'a Rc<Principal>) -> &'a Rc<Principal> {
         caller
     }
 
-    fn authorize(&self, caller: &String, access: Access<'_>, _: &ConnectionInfo, _: Now) -> Result<(), ApiError> {
+    fn authorize(
+        &self,
+        caller: &Rc<Principal>,
+        access: Access<'_>,
+        _: &ConnectionInfo,
+        _: Now,
+    ) -> Result<(), ApiError> {
         self.accesses.borrow_mut().push((access.action.to_owned(), access.resource.to_owned(), access.function));
-        if caller.ends_with("Guest") {
+        if caller.name == "Guest" {
             return Err(ApiError::access_denied("Not you.", Reason::EndpointPolicyDeny));
         }
         Ok(())
@@ -245,15 +252,14 @@ fn an_invocation_reaches_the_function_and_its_answer_comes_back() {
     assert_eq!(reply.headers["x-amz-executed-version"], "1");
     assert!(!reply.headers.contains_key("x-amz-function-error"));
     let [asked] = world.asked().try_into().unwrap();
-    assert_eq!(asked.invoked_function_arn, format!("{ARN}:prod"));
-    assert_eq!((asked.function, asked.function_version.as_str()), (1, "1"));
+    assert_eq!(*asked.target.invoked_arn, format!("{ARN}:prod"));
+    assert_eq!((asked.target.function, &*asked.target.version), (1, "1"));
     assert_eq!(asked.payload, "{\"a\":1}");
     assert_eq!(asked.client_context.unwrap(), "e30=");
     assert_eq!(asked.response_mode, ResponseMode::Buffered);
     assert_eq!(asked.deadline, UnixTime::from_secs(1_700_000_003));
     assert_eq!(reply.headers["x-amzn-requestid"], asked.request_id.to_string());
-    let root = asked.trace_id.strip_prefix("Root=").unwrap().split(';').next().unwrap().to_owned();
-    assert_eq!(reply.headers["x-amzn-trace-id"], format!("root={root};sampled=0"));
+    assert_eq!(reply.headers["x-amzn-trace-id"], format!("root={};sampled=0", asked.trace.root));
     assert_eq!(
         *world.service.authority.accesses.borrow(),
         [("lambda:InvokeFunction".to_owned(), format!("{ARN}:prod"), Some(1))]
@@ -269,7 +275,10 @@ fn an_invocation_reaches_the_function_and_its_answer_comes_back() {
     );
     let record = world.last_record();
     assert_eq!((record.status, record.bytes_rx, record.bytes_tx), (200, 7, 4));
-    assert_eq!(record.principal.as_deref(), Some("arn:aws:iam::123456789012:user/Admin"));
+    assert_eq!(
+        record.principal.as_ref().map(|principal| &*principal.arn),
+        Some("arn:aws:iam::123456789012:user/Admin")
+    );
     assert_eq!((record.operation, record.version.as_deref()), (Some("Invoke"), Some("1")));
     assert_eq!(record.stages.host, Duration::from_millis(1));
 }
