@@ -8,13 +8,15 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use uuid::Uuid;
 
+use crate::http::put_decimal;
 use crate::lambda::{AccessLog, AccessRecord};
 
 /// How often lines are collected: the log is never further behind.
@@ -128,85 +130,98 @@ impl AccessLog for AccessLines {
     }
 }
 
+/// Appends the line of a record, by hand: this is written once per invocation.
 fn write_line(lines: &mut Vec<u8>, record: &AccessRecord, date: &str) {
-    let whole = lines.len();
-    match serde_json::to_writer(&mut *lines, &Line::of(record, date)) {
-        Ok(()) => lines.push(b'\n'),
-        // A Vec takes everything, and a line has string keys alone: this cannot be, and half a line is none.
-        Err(_) => lines.truncate(whole),
+    lines.reserve(LINE_USUAL);
+    let mut line = Line { out: lines, before: b"{\"" };
+    line.text("time", Some(date));
+    line.text("request_id", Some(record.request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer())));
+    line.address("client", record.client);
+    line.text("principal", record.principal.as_ref().map(|principal| &*principal.arn));
+    line.text("operation", record.operation);
+    line.text("function", record.function_arn.as_deref());
+    line.text("version", record.version.as_deref());
+    line.text("invocation_type", record.invocation_type.map(|kind| kind.name()));
+    line.text("verdict", Some(if record.reason.is_none() { "allow" } else { "deny" }));
+    line.text("reason", record.reason.map(|reason| reason.code()));
+    line.number("status", record.status.into());
+    line.text("error", record.error_code);
+    line.truth("function_error", record.is_function_error);
+    line.text("event_outcome", record.event_outcome.map(|outcome| outcome.name()));
+    line.number("bytes_rx", record.bytes_rx);
+    line.number("bytes_tx", record.bytes_tx);
+    line.micros("duration_us", record.duration);
+    line.key("stage_us");
+    line.before = b"{\"";
+    line.micros("body", record.stages.body);
+    line.micros("authorize", record.stages.authorize);
+    line.micros("host", record.stages.host);
+    lines.extend_from_slice(b"}}\n");
+}
+
+/// Bytes of a usual line.
+const LINE_USUAL: usize = 1024;
+
+/// A line that is being written: a key and its value after another.
+struct Line<'l> {
+    out: &'l mut Vec<u8>,
+    /// What stands before the next key.
+    before: &'static [u8],
+}
+
+impl Line<'_> {
+    fn key(&mut self, key: &'static str) {
+        self.out.extend_from_slice(std::mem::replace(&mut self.before, b",\""));
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
     }
-}
 
-/// A line's keys, in their order.
-#[derive(Serialize)]
-struct Line<'a> {
-    time: &'a str,
-    #[serde(serialize_with = "display")]
-    request_id: &'a uuid::Uuid,
-    #[serde(serialize_with = "display_some")]
-    client: Option<std::net::SocketAddr>,
-    principal: Option<&'a str>,
-    operation: Option<&'static str>,
-    function: Option<&'a str>,
-    version: Option<&'a str>,
-    invocation_type: Option<&'static str>,
-    verdict: &'static str,
-    reason: Option<&'static str>,
-    status: u16,
-    error: Option<&'static str>,
-    function_error: bool,
-    event_outcome: Option<&'static str>,
-    bytes_rx: u64,
-    bytes_tx: u64,
-    duration_us: u64,
-    stage_us: Stages,
-}
-
-#[derive(Serialize)]
-struct Stages {
-    body: u64,
-    authorize: u64,
-    host: u64,
-}
-
-impl<'a> Line<'a> {
-    fn of(record: &'a AccessRecord, time: &'a str) -> Self {
-        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        Self {
-            time,
-            request_id: &record.request_id,
-            client: record.client,
-            principal: record.principal.as_ref().map(|principal| &*principal.arn),
-            operation: record.operation,
-            function: record.function_arn.as_deref(),
-            version: record.version.as_deref(),
-            invocation_type: record.invocation_type.map(|kind| kind.name()),
-            verdict: if record.reason.is_none() { "allow" } else { "deny" },
-            reason: record.reason.map(|reason| reason.code()),
-            status: record.status,
-            error: record.error_code,
-            function_error: record.is_function_error,
-            event_outcome: record.event_outcome.map(|outcome| outcome.name()),
-            bytes_rx: record.bytes_rx,
-            bytes_tx: record.bytes_tx,
-            duration_us: micros(record.duration),
-            stage_us: Stages {
-                body: micros(record.stages.body),
-                authorize: micros(record.stages.authorize),
-                host: micros(record.stages.host),
-            },
+    fn text(&mut self, key: &'static str, value: Option<&str>) {
+        self.key(key);
+        let Some(value) = value else { return self.out.extend_from_slice(b"null") };
+        // Nearly nothing has to be escaped: quotes, backslashes and control characters (RFC 8259 §7). No early exit, so that
+        // it is one look over vectors.
+        let is_plain = value.bytes().fold(true, |plain, c| plain & (c >= b' ') & (c != b'"') & (c != b'\\'));
+        if is_plain {
+            self.out.push(b'"');
+            self.out.extend_from_slice(value.as_bytes());
+            self.out.push(b'"');
+        } else {
+            self.out.extend_from_slice(serde_json::Value::from(value).to_string().as_bytes());
         }
     }
-}
 
-fn display<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
+    fn address(&mut self, key: &'static str, value: Option<SocketAddr>) {
+        self.key(key);
+        match value {
+            Some(SocketAddr::V4(address)) => {
+                let [a, b, c, d] = address.ip().octets();
+                for (before, number) in [(b'"', a.into()), (b'.', b.into()), (b'.', c.into()), (b'.', d.into())] {
+                    self.out.push(before);
+                    put_decimal(self.out, number);
+                }
+                self.out.push(b':');
+                put_decimal(self.out, address.port().into());
+                self.out.push(b'"');
+            }
+            // Writing to a Vec cannot fail.
+            Some(address) => write!(self.out, "\"{address}\"").unwrap_or_default(),
+            None => self.out.extend_from_slice(b"null"),
+        }
+    }
 
-fn display_some<S: Serializer>(value: &Option<std::net::SocketAddr>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_none(),
+    fn truth(&mut self, key: &'static str, value: bool) {
+        self.key(key);
+        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
+    fn number(&mut self, key: &'static str, value: u64) {
+        self.key(key);
+        put_decimal(self.out, value);
+    }
+
+    fn micros(&mut self, key: &'static str, value: Duration) {
+        self.number(key, u64::try_from(value.as_micros()).unwrap_or(u64::MAX));
     }
 }
 
@@ -215,7 +230,6 @@ mod tests {
     use std::rc::Rc;
 
     use serde_json::{Value, json};
-    use uuid::Uuid;
 
     use super::*;
     use crate::lambda::InvocationType;
@@ -253,6 +267,36 @@ mod tests {
             "stage_us": { "body": 0, "authorize": 0, "host": 0 },
         });
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_keys_stand_in_the_same_order_in_every_line() {
+        let without = AccessRecord::new(UnixTime::default(), Uuid::nil(), None);
+        let keys = |record: &AccessRecord| {
+            let found: Value = serde_json::from_str(&line(record)).unwrap();
+            found.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&record()), keys(&without));
+        assert_eq!(keys(&record())[..2], ["time", "request_id"]);
+    }
+
+    #[test]
+    fn clients_of_either_family_are_shown_with_their_port() {
+        for client in ["10.0.1.255:40000", "0.0.0.0:0", "[2001:db8::1]:443"] {
+            let record = AccessRecord { client: Some(client.parse().unwrap()), ..record() };
+            let found: Value = serde_json::from_str(&line(&record)).unwrap();
+            assert_eq!(found["client"], client);
+        }
+    }
+
+    #[test]
+    fn whatever_a_text_holds_the_line_is_json() {
+        for odd in ["\"", "\\", "a\nb", "\u{1}", "\u{7f}", "\u{e9}\u{2028}", ""] {
+            let record = AccessRecord { function_arn: Some(odd.into()), ..record() };
+            let found: Value = serde_json::from_str(&line(&record)).unwrap();
+            assert_eq!(found["function"], odd);
+            assert_eq!(line(&record).matches('\n').count(), 1);
+        }
     }
 
     #[test]
