@@ -10,6 +10,8 @@ use super::head::RequestHead;
 pub(super) struct Scratch {
     canonical: Vec<u8>,
     query: Vec<u8>,
+    /// The last path that was its own canonical form: most likely the next one too.
+    plain_path: Vec<u8>,
 }
 
 /// Buffers that grew over this are given back after the request.
@@ -20,7 +22,7 @@ impl Scratch {
     pub(super) fn canonical_request(&mut self, head: &RequestHead<'_>, signed: &SignedHeaders<'_>) -> &[u8] {
         self.canonical.clear();
         let out = &mut self.canonical;
-        request_line(out, &mut self.query, head);
+        request_line(out, &mut self.query, &mut self.plain_path, head);
         for name in signed.names() {
             out.extend_from_slice(name.as_bytes());
             out.push(b':');
@@ -47,7 +49,7 @@ impl Scratch {
         headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
         list: &[u8],
     ) {
-        request_line(out, &mut self.query, head);
+        request_line(out, &mut self.query, &mut self.plain_path, head);
         for (name_and_colon, value) in headers {
             out.extend_from_slice(name_and_colon);
             canonical_value(out, value);
@@ -60,7 +62,7 @@ impl Scratch {
 
     /// Gives back what an unusually large request needed.
     pub(super) fn trim(&mut self) {
-        for buffer in [&mut self.canonical, &mut self.query] {
+        for buffer in [&mut self.canonical, &mut self.query, &mut self.plain_path] {
             if buffer.capacity() > SCRATCH_KEPT_BYTES {
                 *buffer = Vec::new();
             }
@@ -69,10 +71,20 @@ impl Scratch {
 }
 
 /// Method, path and query, a line each.
-fn request_line(out: &mut Vec<u8>, query: &mut Vec<u8>, head: &RequestHead<'_>) {
+fn request_line(out: &mut Vec<u8>, query: &mut Vec<u8>, plain_path: &mut Vec<u8>, head: &RequestHead<'_>) {
+    let path = head.path();
     out.extend_from_slice(head.method().as_bytes());
     out.push(b'\n');
-    canonical_path(out, head.path());
+    if !path.is_empty() && *path == **plain_path {
+        out.extend_from_slice(path);
+    } else {
+        let start = out.len();
+        canonical_path(out, path);
+        if out[start..] == *path {
+            plain_path.clear();
+            plain_path.extend_from_slice(path);
+        }
+    }
     out.push(b'\n');
     canonical_query(out, query, head.query());
     out.push(b'\n');
@@ -300,12 +312,22 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_written_alike_whatever_path_came_before() {
+        let (mut scratch, signed) = (Scratch::default(), SignedHeaders::parse("host").unwrap());
+        for path in ["/a/b", "/a/b", "/a/b/../c", "/a/b", "/a//b", "", "/", "/a/%3A", "/a/b/"] {
+            let head = RequestHead::new("GET", path.as_bytes(), b"", []);
+            let alone = Scratch::default().canonical_request(&head, &signed).to_vec();
+            assert_eq!(scratch.canonical_request(&head, &signed), alone, "{path}");
+        }
+    }
+
+    #[test]
     fn buffers_of_a_huge_request_are_given_back() {
         let mut scratch = Scratch::default();
         let path = vec![b':'; 100_000];
         let signed = SignedHeaders::parse("host").unwrap();
         assert!(scratch.canonical_request(&RequestHead::new("GET", &path, &path, []), &signed).len() > 600_000);
         scratch.trim();
-        assert_eq!((scratch.canonical.capacity(), scratch.query.capacity()), (0, 0));
+        assert_eq!((scratch.canonical.capacity(), scratch.query.capacity(), scratch.plain_path.capacity()), (0, 0, 0));
     }
 }
