@@ -231,7 +231,7 @@ impl EventStreamBody {
         let error = ApiError::service(&sentence(error));
         self.finish.record.error_code = Some(error.code);
         self.finish.record.reason = Some(error.reason);
-        Counters::deny(&self.finish.counters, error.reason);
+        Counters::deny(&self.finish.ledger.counters, error.reason);
         event_stream::emit_exception(&mut self.out, error.code, &error.body);
     }
 }
@@ -247,6 +247,11 @@ pub(crate) fn sentence(error: HostError) -> String {
 pub(crate) struct Finish {
     pub(crate) record: AccessRecord,
     pub(crate) started: Moment,
+    pub(crate) ledger: Rc<Ledger>,
+}
+
+/// What a request that ends is noted with.
+pub(crate) struct Ledger {
     pub(crate) clock: Rc<TurnClock>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) log: Rc<dyn AccessLog>,
@@ -254,7 +259,7 @@ pub(crate) struct Finish {
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        self.record.duration = self.clock.now().mono.since(self.started);
-        self.log.record(&self.record);
+        self.record.duration = self.ledger.clock.now().mono.since(self.started);
+        self.ledger.log.record(&self.record);
     }
 }

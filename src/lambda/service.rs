@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 use super::access::{AccessLog, AccessRecord};
 use super::authority::{Access, Authority, ConnectionInfo};
-use super::body::{CollectError, Finish, Keeper, ResponseBody, collect};
+use super::body::{CollectError, Finish, Keeper, Ledger, ResponseBody, collect};
 use super::budget::{BodyBudget, Reservation};
 use super::catalog::{Catalog, Target};
 use super::error::{ApiError, Violations};
@@ -81,7 +81,7 @@ pub struct Service<H, A> {
     resolutions: RefCell<Resolutions>,
     clock: Rc<TurnClock>,
     counters: Arc<Counters>,
-    log: Rc<dyn AccessLog>,
+    ledger: Rc<Ledger>,
     ids: RefCell<IdGenerator>,
     events: RefCell<EventQueue>,
     bodies: BodyBudget,
@@ -127,6 +127,14 @@ struct Call {
     finish: Finish,
 }
 
+/// What a request that is in order is about.
+enum Judged<P> {
+    /// It reads, and this is the answer.
+    Described(Response<Bytes>),
+    /// It invokes.
+    Permitted(Permitted<P>, InvokeParameters),
+}
+
 /// What a request came to, short of an error.
 enum Answer {
     Full(Response<Bytes>),
@@ -136,6 +144,7 @@ enum Answer {
 impl<H: FunctionHost, A: Authority> Service<H, A> {
     /// A service.
     pub fn new(parts: ServiceParts<H, A>) -> Self {
+        let (clock, counters) = (Rc::clone(&parts.clock), Arc::clone(&parts.counters));
         Self {
             host: parts.host,
             authority: parts.authority,
@@ -143,7 +152,7 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
             resolutions: RefCell::default(),
             clock: parts.clock,
             counters: parts.counters,
-            log: parts.log,
+            ledger: Rc::new(Ledger { clock, counters, log: parts.log }),
             ids: RefCell::new(IdGenerator::new(parts.seed)),
             events: RefCell::new(EventQueue::new(parts.event_limits)),
             bodies: BodyBudget::new(parts.body_budget),
@@ -209,8 +218,7 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
     }
 
     fn finish(&self, record: AccessRecord, started: Moment) -> Finish {
-        let (clock, counters, log) = (Rc::clone(&self.clock), Arc::clone(&self.counters), Rc::clone(&self.log));
-        Finish { record, started, clock, counters, log }
+        Finish { record, started, ledger: Rc::clone(&self.ledger) }
     }
 
     async fn answer<B>(
@@ -223,19 +231,47 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
     where
         B: Body<Data = Bytes>,
     {
-        let admitted = route(head.method(), head.path(), head.query()).and_then(|route| {
-            call.finish.record.operation = Some(route.operation.name());
-            Ok((route, self.authority.begin(head, connection, self.clock.now())?))
-        });
-        let (route, pending) = match admitted {
+        let (route, pending) = match self.admit(connection, head, call) {
             Ok(admitted) => admitted,
             Err(error) => {
                 discard(head, body).await;
                 return Err(error);
             }
         };
-        let (payload, sha256) = self.receive(route.operation, head, body, call).await?;
-        let caller = self.authority.finish(pending, &sha256, self.clock.now())?;
+        let operation = route.operation;
+        let (payload, sha256) = self.receive(operation, head, body, call).await?;
+        // What has been looked at is gone before the invocation waits: a future holds what lives over a wait.
+        match self.judge(connection, head, route, pending, (&payload.bytes, &sha256), call)? {
+            Judged::Described(answer) => Ok(Answer::Full(answer)),
+            Judged::Permitted(permitted, parameters) => {
+                self.invoke(operation, permitted, parameters, payload, call).await
+            }
+        }
+    }
+
+    /// What can be known before the body.
+    fn admit<'h>(
+        &self,
+        connection: &ConnectionInfo,
+        head: &'h RequestHead,
+        call: &mut Call,
+    ) -> Result<(Route<'h>, A::Pending), ApiError> {
+        let route = route(head.method(), head.path(), head.query())?;
+        call.finish.record.operation = Some(route.operation.name());
+        Ok((route, self.authority.begin(head, connection, self.clock.now())?))
+    }
+
+    /// All that is left to be known when the body is there.
+    fn judge(
+        &self,
+        connection: &ConnectionInfo,
+        head: &RequestHead,
+        route: Route<'_>,
+        pending: A::Pending,
+        (payload, sha256): (&[u8], &[u8; 32]),
+        call: &mut Call,
+    ) -> Result<Judged<A::Permit>, ApiError> {
+        let caller = self.authority.finish(pending, sha256, self.clock.now())?;
         call.finish.record.principal = Some(Rc::clone(self.authority.principal(&caller)));
         let Some(action) = route.operation.action() else {
             return Err(ApiError::not_supported(route.operation.name()));
@@ -246,7 +282,7 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         };
         if !route.operation.is_invocation() {
             let value = self.describe(&route, call, allow)?;
-            return Ok(Answer::Full(respond::document(call.request_id, &value)));
+            return Ok(Judged::Described(respond::document(call.request_id, &value)));
         }
         let mut violations = Violations::default();
         let parameters = InvokeParameters::validate(route.operation, head, &mut violations);
@@ -254,10 +290,10 @@ impl<H: FunctionHost, A: Authority> Service<H, A> {
         let permitted = self.permit(&route, violations, call, allow)?;
         parameters.check(head)?;
         chosen_request_id(head)?;
-        if !payload.bytes.is_empty() {
-            payload::check(&payload.bytes).map_err(|detail| ApiError::payload_not_json(&detail))?;
+        if !payload.is_empty() {
+            payload::check(payload).map_err(|detail| ApiError::payload_not_json(&detail))?;
         }
-        self.invoke(route.operation, permitted, parameters, payload, call).await
+        Ok(Judged::Permitted(permitted, parameters))
     }
 
     /// The operations that read.
