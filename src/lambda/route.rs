@@ -124,11 +124,11 @@ pub fn route<'h>(method: &Method, path: &'h str, query: Option<&'h str>) -> Resu
 /// Matches a path against a template. `Some(Some(label))` is the first `{}` of it: a segment that is not empty.
 fn match_template<'p>(template: &str, path: &'p str) -> Option<Option<&'p str>> {
     // What stands before the first label is compared at once: it tells nearly all of them apart.
-    let before = template.find('{').unwrap_or(template.len());
-    if !path.as_bytes().starts_with(&template.as_bytes()[..before]) {
+    let (template, bytes) = (template.as_bytes(), path.as_bytes());
+    let before = template.iter().position(|&c| c == b'{').unwrap_or(template.len());
+    if !bytes.starts_with(&template[..before]) {
         return None;
     }
-    let (template, bytes) = (template.as_bytes(), path.as_bytes());
     let (mut label, mut at, mut t) = (None, before, before);
     while let Some(&c) = template.get(t) {
         if c == b'{' {
@@ -151,6 +151,9 @@ fn match_template<'p>(template: &str, path: &'p str) -> Option<Option<&'p str>> 
 
 /// Bytes that are not UTF-8 become U+FFFD, which no pattern of the service model admits.
 fn decode_path(raw: &str) -> Cow<'_, str> {
+    if !raw.as_bytes().contains(&b'%') {
+        return raw.into();
+    }
     percent_decode_str(raw).decode_utf8_lossy()
 }
 
