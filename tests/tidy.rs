@@ -14,7 +14,7 @@ const FILE_LINES: usize = 800;
 const CODE_LINES: usize = 450;
 
 /// Files that are longer, and how long they (or the code in those under `src`) may be. These numbers only ever get smaller.
-const LONG_FILES: [(&str, usize); 2] = [("src/flow/table.rs", 580), ("src/onprem/runtime_api.rs", 470)];
+const LONG_FILES: [(&str, usize); 1] = [("src/onprem/runtime_api.rs", 470)];
 
 /// Pairs of modules in which the first knows the second although it stands below it. All on the edge: the endpoint process
 /// hands its counters and logs to `observe` and describes functions by their code. No pair may be added.

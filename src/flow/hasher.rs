@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
 
-use crate::packet::{Addresses, FiveTuple};
+use crate::packet::{Ends, FiveTuple};
 
 /// Randomness that keeps strangers from choosing five-tuples that collide. From the operating system, by the edge.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,15 +34,12 @@ impl FlowHasher {
     pub(super) fn hash_flow(&self, tuple: &FiveTuple) -> u64 {
         let mut hasher = FoldHasher::with_seed(self.seed, &self.shared);
         let protocol = u64::from(tuple.protocol.0);
-        match tuple.addresses {
-            Addresses::V4 { src, dst } => {
-                let a = u64::from(src.to_bits()) << 16 | u64::from(tuple.src_port);
-                let b = u64::from(dst.to_bits()) << 16 | u64::from(tuple.dst_port);
+        match tuple.ends() {
+            Ends::V4([a, b]) => {
                 hasher.write_u64(a.max(b));
                 hasher.write_u64(a.min(b) << 8 | protocol);
             }
-            Addresses::V6 { src, dst } => {
-                let (a, b) = ((src.to_bits(), tuple.src_port), (dst.to_bits(), tuple.dst_port));
+            Ends::V6([a, b]) => {
                 let (high, low) = if a < b { (b, a) } else { (a, b) };
                 hasher.write_u128(high.0);
                 hasher.write_u128(low.0);

@@ -19,16 +19,15 @@
 //! [`Reason::FlowLimit`]: crate::verdict::Reason::FlowLimit
 //! [`Reason::HalfOpenLimit`]: crate::verdict::Reason::HalfOpenLimit
 
+mod entry;
 mod expiry;
 mod hasher;
 mod table;
 mod tcp_track;
 
+pub use entry::{Direction, EndCause, FlowEntry, FlowTimeouts, Tracking};
 pub use expiry::TimerWheel;
 pub(crate) use hasher::FlowHasher;
 pub use hasher::FlowSeed;
-pub use table::{
-    Direction, EndCause, Ended, FlowEntry, FlowId, FlowLimits, FlowTable, FlowTimeouts, Observed, Opened, Tracking,
-    Traffic,
-};
+pub use table::{Ended, FlowId, FlowLimits, FlowTable, Observed, Opened};
 pub use tcp_track::{TcpEvent, TcpOutcome, TcpSegment, TcpState, TcpTrack};

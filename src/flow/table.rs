@@ -1,35 +1,14 @@
 //! The bounded flow table.
 
-use std::time::Duration;
-
 use hashbrown::HashTable;
 
+use super::entry::{Direction, EndCause, FlowEntry, FlowTimeouts, Tracking};
 use super::expiry::TimerWheel;
 use super::hasher::{FlowHasher, FlowSeed};
 use super::tcp_track::{TcpOutcome, TcpSegment, TcpTrack};
-use crate::packet::{FiveTuple, PacketMeta, Protocol, TcpFlags};
+use crate::packet::{Ends, FiveTuple, PacketMeta, Protocol};
 use crate::time::Moment;
 use crate::verdict::Reason;
-
-/// Which way a packet of a flow goes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Direction {
-    /// As the flow's first packet: from its originator.
-    Original = 0,
-    /// To its originator.
-    Reply = 1,
-}
-
-impl Direction {
-    /// The other way.
-    #[must_use]
-    pub const fn reversed(self) -> Self {
-        match self {
-            Self::Original => Self::Reply,
-            Self::Reply => Self::Original,
-        }
-    }
-}
 
 /// Names one entry; never another one that takes its place later.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -53,145 +32,6 @@ pub struct FlowLimits {
     pub flows: u32,
     /// TCP entries whose handshake is not finished.
     pub half_open: u32,
-}
-
-/// How long an entry lives without a packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FlowTimeouts {
-    /// TCP. AWS, for flows through a VPC endpoint: 350 s.
-    pub tcp: Duration,
-    /// From SYN to the end of the handshake, packets or not. AWS does not publish it.
-    pub tcp_half_open: Duration,
-    /// UDP without an answer. AWS: 30 s.
-    pub udp_one_way: Duration,
-    /// UDP with an answer. AWS: 180 s.
-    pub udp_stream: Duration,
-    /// Other protocols. AWS: 600 s.
-    pub other: Duration,
-    /// How long a closed flow is remembered, to tell stragglers from strangers. AWS does not publish it.
-    pub closed_memory: Duration,
-    /// How long a flow that fell silent is remembered.
-    pub idle_memory: Duration,
-}
-
-impl Default for FlowTimeouts {
-    fn default() -> Self {
-        Self {
-            tcp: Duration::from_secs(350),
-            tcp_half_open: Duration::from_secs(10),
-            udp_one_way: Duration::from_secs(30),
-            udp_stream: Duration::from_secs(180),
-            other: Duration::from_secs(600),
-            closed_memory: Duration::from_secs(30),
-            idle_memory: Duration::from_secs(350),
-        }
-    }
-}
-
-/// What is known of the flow above IP.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Tracking {
-    /// A TCP connection.
-    Tcp(TcpTrack),
-    /// UDP; whether it was answered.
-    Udp {
-        /// A packet went back to the originator.
-        is_answered: bool,
-    },
-    /// Another protocol, known by its addresses alone.
-    Other,
-}
-
-/// What passed in one direction since the flow began.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Traffic {
-    /// Packets; a super-segment counts once.
-    pub packets: u64,
-    /// Bytes of IP packets.
-    pub bytes: u64,
-    /// All TCP control bits seen.
-    pub tcp_flags: TcpFlags,
-}
-
-/// Why a flow ended.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum EndCause {
-    /// The connection was closed or reset.
-    Closed,
-    /// No packet within the idle time-out.
-    Idle,
-    /// The handshake was not finished in time.
-    HalfOpen,
-    /// Another flow needed its place, or took its five-tuple.
-    Replaced,
-}
-
-/// One flow. `V` is what was decided for it, `U` what its user keeps for it.
-#[derive(Clone, Debug)]
-pub struct FlowEntry<V, U> {
-    tuple: FiveTuple,
-    tracking: Tracking,
-    traffic: [Traffic; 2],
-    first_seen: Moment,
-    last_seen: Moment,
-    ended: Option<EndCause>,
-    ended_at: Moment,
-    /// What was decided when its first packet came, or since.
-    pub verdict: V,
-    /// The epoch of the rules that decided.
-    pub epoch: u64,
-    /// The user's own.
-    pub user: Option<U>,
-}
-
-impl<V, U> FlowEntry<V, U> {
-    /// The five-tuple from the originator's side.
-    pub const fn tuple(&self) -> &FiveTuple {
-        &self.tuple
-    }
-
-    /// Its state above IP.
-    pub const fn tracking(&self) -> &Tracking {
-        &self.tracking
-    }
-
-    /// What passed in a direction.
-    pub const fn traffic(&self, direction: Direction) -> &Traffic {
-        &self.traffic[direction as usize]
-    }
-
-    /// When its first packet came.
-    pub const fn first_seen(&self) -> Moment {
-        self.first_seen
-    }
-
-    /// When its last packet came or went.
-    pub const fn last_seen(&self) -> Moment {
-        self.last_seen
-    }
-
-    /// Why it ended, if it did: it is then only remembered.
-    #[inline]
-    pub const fn ended(&self) -> Option<EndCause> {
-        self.ended
-    }
-
-    fn is_half_open(&self) -> bool {
-        matches!(self.tracking, Tracking::Tcp(track) if track.state().is_half_open()) && self.ended.is_none()
-    }
-
-    /// Until when it lives if nothing more comes, and what happens then.
-    fn deadline(&self, timeouts: &FlowTimeouts) -> Moment {
-        match (self.ended, &self.tracking) {
-            (Some(EndCause::Idle), _) => self.ended_at + timeouts.idle_memory,
-            (Some(_), _) => self.ended_at + timeouts.closed_memory,
-            (None, Tracking::Tcp(track)) if track.state().is_half_open() => self.first_seen + timeouts.tcp_half_open,
-            (None, Tracking::Tcp(_)) => self.last_seen + timeouts.tcp,
-            (None, Tracking::Udp { is_answered: false }) => self.last_seen + timeouts.udp_one_way,
-            (None, Tracking::Udp { is_answered: true }) => self.last_seen + timeouts.udp_stream,
-            (None, Tracking::Other) => self.last_seen + timeouts.other,
-        }
-    }
 }
 
 /// What a packet did to its flow.
@@ -312,19 +152,38 @@ impl<V: Copy, U> FlowTable<V, U> {
     /// The flow that a packet with this five-tuple belongs to, whichever way it goes.
     #[inline]
     pub fn find(&self, tuple: &FiveTuple) -> Option<(FlowId, Direction)> {
-        let mut direction = Direction::Original;
+        let hash = self.hasher.hash_flow(tuple);
+        match tuple.ends() {
+            Ends::V4(ends) => self.find_where(hash, tuple.protocol, |originator| match originator.ends() {
+                Ends::V4(known) => Direction::of(ends, known),
+                Ends::V6(_) => None,
+            }),
+            Ends::V6(ends) => self.find_where(hash, tuple.protocol, |originator| match originator.ends() {
+                Ends::V6(known) => Direction::of(ends, known),
+                Ends::V4(_) => None,
+            }),
+        }
+    }
+
+    #[inline]
+    fn find_where(
+        &self,
+        hash: u64,
+        protocol: Protocol,
+        direction_in: impl Fn(&FiveTuple) -> Option<Direction>,
+    ) -> Option<(FlowId, Direction)> {
+        let mut found = None;
         let is_it = |&index: &u32| {
-            let Some(entry) = &self.slots[index as usize].entry else { return false };
-            match matches(&entry.tuple, tuple) {
-                Some(d) => {
-                    direction = d;
-                    true
-                }
-                None => false,
-            }
+            let Some(slot) = self.slots.get(index as usize) else { return false };
+            let Some(entry) = slot.entry.as_ref().filter(|entry| entry.tuple.protocol == protocol) else {
+                return false;
+            };
+            let id = FlowId { index, generation: slot.generation };
+            found = direction_in(&entry.tuple).map(|direction| (id, direction));
+            found.is_some()
         };
-        let index = *self.index.find(self.hasher.hash_flow(tuple), is_it)?;
-        Some((FlowId { index, generation: self.slots[index as usize].generation }, direction))
+        self.index.find(hash, is_it)?;
+        found
     }
 
     /// The entry named `id`, if it is still there.
@@ -379,10 +238,9 @@ impl<V: Copy, U> FlowTable<V, U> {
             }
             replaced = self.evict(self.ended_head);
         }
-        let mut entry = FlowEntry {
+        let entry = FlowEntry {
             tuple,
             tracking,
-            traffic: Default::default(),
             first_seen: now,
             last_seen: now,
             ended: None,
@@ -393,7 +251,6 @@ impl<V: Copy, U> FlowTable<V, U> {
         };
         self.live += 1;
         self.half_open += u32::from(is_half_open);
-        count(&mut entry, Direction::Original, packet);
         Ok(Opened { id: self.insert(entry), replaced })
     }
 
@@ -407,6 +264,19 @@ impl<V: Copy, U> FlowTable<V, U> {
         if entry.ended == Some(EndCause::Idle) {
             return late_after_idle(entry, direction, packet);
         }
+        if entry.ended.is_none()
+            && let Tracking::Tcp(track) = &mut entry.tracking
+            && track.observe_plain(direction, &TcpSegment::of(packet))
+        {
+            entry.last_seen = now;
+            return Observed::Active;
+        }
+        self.observe_any(id, direction, packet, now)
+    }
+
+    /// What [`FlowTable::observe`] does with a packet that may change the flow's state.
+    fn observe_any(&mut self, id: FlowId, direction: Direction, packet: &PacketMeta, now: Moment) -> Observed {
+        let Some(entry) = &mut self.slots[id.index()].entry else { return Observed::Late(Reason::FlowClosed) };
         let was_half_open = entry.is_half_open();
         match &mut entry.tracking {
             Tracking::Tcp(track) => match track.observe(direction, &TcpSegment::of(packet)) {
@@ -417,7 +287,6 @@ impl<V: Copy, U> FlowTable<V, U> {
             Tracking::Udp { is_answered } => *is_answered |= direction == Direction::Reply,
             Tracking::Other => {}
         }
-        count(entry, direction, packet);
         entry.last_seen = now;
         let leaves_half_open = was_half_open && !entry.is_half_open();
         self.half_open -= u32::from(leaves_half_open);
@@ -555,25 +424,6 @@ fn late_after_idle<V, U>(entry: &FlowEntry<V, U>, direction: Direction, packet: 
         Observed::Reopen
     } else {
         Observed::Late(Reason::FlowIdleExpired)
-    }
-}
-
-#[inline]
-fn count<V, U>(entry: &mut FlowEntry<V, U>, direction: Direction, packet: &PacketMeta) {
-    let traffic = &mut entry.traffic[direction as usize];
-    traffic.packets += 1;
-    traffic.bytes += packet.packet_len() as u64;
-    traffic.tcp_flags = traffic.tcp_flags.union(packet.tcp_flags());
-}
-
-#[inline]
-fn matches(originator: &FiveTuple, tuple: &FiveTuple) -> Option<Direction> {
-    if originator == tuple {
-        Some(Direction::Original)
-    } else if *originator == tuple.reversed() {
-        Some(Direction::Reply)
-    } else {
-        None
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::packet::{PacketMeta, TcpFlags};
 
-use super::table::Direction;
+use super::entry::Direction;
 
 /// Where a connection stands, as seen from between its two ends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -176,6 +176,25 @@ impl TcpTrack {
     /// Takes notice of a segment.
     #[inline]
     pub fn observe(&mut self, direction: Direction, segment: &TcpSegment) -> TcpOutcome {
+        if self.observe_plain(direction, segment) {
+            return TcpOutcome::To(TcpState::Established);
+        }
+        self.observe_any(direction, segment)
+    }
+
+    /// What nearly every segment is: data or an acknowledgement in the middle of a connection, which changes no state. Says no
+    /// to all others and takes no notice of them.
+    #[inline]
+    pub(super) fn observe_plain(&mut self, direction: Direction, segment: &TcpSegment) -> bool {
+        const OTHERS: TcpFlags = TcpFlags::SYN.union(TcpFlags::FIN).union(TcpFlags::RST);
+        if self.state != TcpState::Established || segment.flags.0 & OTHERS.0 != 0 {
+            return false;
+        }
+        self.note_numbers(direction, segment, segment.sequence.wrapping_add(segment.payload_len));
+        true
+    }
+
+    fn observe_any(&mut self, direction: Direction, segment: &TcpSegment) -> TcpOutcome {
         let event = self.classify(direction, segment);
         let outcome = transition(self.state, direction, event);
         if let TcpOutcome::To(state) = outcome {
@@ -200,12 +219,7 @@ impl TcpTrack {
         }
         let (from, to) = (direction as usize, direction.reversed() as usize);
         if !self.state.is_over() {
-            raise(&mut self.sent[from], segment.end());
-            // What the other side never sent cannot be acknowledged (RFC 9293 §3.10.7.4); before its SYN it sent nothing.
-            let knows_other = self.state != TcpState::SynSent || direction == Direction::Reply;
-            if flags.contains(TcpFlags::ACK) && knows_other && reaches(self.sent[to], segment.acknowledgement) {
-                raise(&mut self.acknowledged[from], segment.acknowledgement);
-            }
+            self.note_numbers(direction, segment, segment.end());
         }
         if flags.opens() {
             TcpEvent::Syn
@@ -220,6 +234,18 @@ impl TcpTrack {
             TcpEvent::Fin
         } else {
             TcpEvent::Segment
+        }
+    }
+
+    /// Raises what the sender sent and acknowledged. What the other side never sent cannot be acknowledged (RFC 9293 §3.10.7.4);
+    /// before its SYN it sent nothing.
+    #[inline]
+    fn note_numbers(&mut self, direction: Direction, segment: &TcpSegment, end: u32) {
+        let (from, to) = (direction as usize, direction.reversed() as usize);
+        raise(&mut self.sent[from], end);
+        let knows_other = self.state != TcpState::SynSent || direction == Direction::Reply;
+        if segment.flags.contains(TcpFlags::ACK) && knows_other && reaches(self.sent[to], segment.acknowledgement) {
+            raise(&mut self.acknowledged[from], segment.acknowledgement);
         }
     }
 
@@ -249,6 +275,7 @@ const fn raise(highest: &mut u32, value: u32) {
 mod tests {
     use super::*;
     use Direction::{Original, Reply};
+    use proptest::prelude::*;
 
     const ACK: TcpFlags = TcpFlags::ACK;
     const SYN_ACK: TcpFlags = TcpFlags::SYN.union(ACK);
@@ -377,6 +404,27 @@ Reply Closed: Late! Late! Late! Late! Late! Late!
         }
         track.observe(Reply, &seg(TcpFlags::RST, 901, 0, 0));
         assert_eq!(track.state(), TcpState::Closed);
+    }
+
+    proptest! {
+        /// The short way and the long one agree on everything.
+        #[test]
+        fn a_plain_segment_is_noticed_as_any_other(
+            state in prop::sample::select(&TcpState::ALL[..]),
+            numbers: [u32; 4],
+            is_reply: bool,
+            flags: u8,
+            (sequence, acknowledgement, payload_len) in (0u32..4, 0u32..4, 0u32..70_000),
+        ) {
+            // Near one another, so that both sides of each comparison occur.
+            let [sent, other, acknowledged, last] = numbers.map(|n| n % 4);
+            let track = TcpTrack { state, sent: [sent, other], acknowledged: [acknowledged, last] };
+            let direction = if is_reply { Reply } else { Original };
+            let segment = seg(TcpFlags(flags), sequence, acknowledgement, payload_len);
+            let (mut short, mut long) = (track, track);
+            prop_assert_eq!(short.observe(direction, &segment), long.observe_any(direction, &segment));
+            prop_assert_eq!(short, long);
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod segment;
 mod view;
 mod virtio;
 
+pub(crate) use five_tuple::Ends;
 pub use five_tuple::{Addresses, FiveTuple, Protocol};
 pub use hop_limit::decrement_hop_limit;
 pub use merge::{MERGED_LEN_MAX, Merger, Run};
