@@ -10,6 +10,7 @@ use vpce::config::{
     Endpoint, EndpointSettings, Eni, OnPremises, PathDirection, PathProfile, Peer, PortRange, SecurityGroup,
     SecurityGroupRule, Subnet, Topology, Traffic, Tunnel, Vpc,
 };
+use vpce::packet::checksum::fill_ipv4_header;
 
 /// The eni.
 pub const ENI: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 5);
@@ -32,6 +33,68 @@ pub fn tcp4(n: u32, src_port: u16, syn: bool, payload: usize) -> Vec<u8> {
     bytes
 }
 
+/// The eni's answer to the SYN of client 0, or what it says after it.
+pub fn reply4(syn: bool, payload: usize) -> Vec<u8> {
+    let mut tcp = TcpHeader::new(443, 0, 9000 + u32::from(!syn), 8192);
+    (tcp.syn, tcp.ack, tcp.acknowledgment_number) = (syn, true, 1001);
+    let mut bytes = Vec::new();
+    let builder = PacketBuilder::ipv4(ENI.octets(), client(0).octets(), 64).tcp_header(tcp);
+    builder.write(&mut bytes, &vec![0x5a; payload]).expect("a packet within its limits");
+    bytes
+}
+
+/// Flows that tables are filled with. A run that only shows that benches work (`cargo test --benches`) has no time for more than a few.
+pub fn flow_counts() -> &'static [u32] {
+    if is_measured() { &[1_000, 100_000, 1_000_000] } else { &[1_000] }
+}
+
+/// Whether numbers are wanted: cargo says so to benches.
+pub fn is_measured() -> bool {
+    std::env::args().any(|argument| argument == "--bench")
+}
+
+/// Packets of many flows, one at a time, in one place: as the hot loop has them, which reads them from a device.
+#[derive(Clone)]
+pub struct Packets {
+    bytes: Vec<u8>,
+}
+
+impl Packets {
+    /// Packets like this one of [`tcp4`].
+    pub fn like(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+
+    /// The packet as it is.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// The packet of flow `n`, of as many as there are addresses of a client and ports. Its TCP checksum is not mended: nobody
+    /// verifies it where the device vouches for it.
+    pub fn of_flow(&mut self, n: u32) -> &mut [u8] {
+        let (client, port) = flow(n);
+        self.bytes[12..16].copy_from_slice(&self::client(client).octets());
+        self.bytes[20..22].copy_from_slice(&port.to_be_bytes());
+        fill_ipv4_header(&mut self.bytes[..20]);
+        &mut self.bytes
+    }
+
+    /// The same, from the eni.
+    pub fn reply_of_flow(&mut self, n: u32) -> &mut [u8] {
+        let (client, port) = flow(n);
+        self.bytes[16..20].copy_from_slice(&self::client(client).octets());
+        self.bytes[22..24].copy_from_slice(&port.to_be_bytes());
+        fill_ipv4_header(&mut self.bytes[..20]);
+        &mut self.bytes
+    }
+}
+
+/// Flow `n`: its client and port.
+pub fn flow(n: u32) -> (u32, u16) {
+    (n, 1024 + (n / 0xfc00) as u16)
+}
+
 /// The same over IPv6, from one client.
 pub fn tcp6(payload: usize) -> Vec<u8> {
     let mut tcp = TcpHeader::new(40_000, 443, 1001, 8192);
@@ -44,8 +107,13 @@ pub fn tcp6(payload: usize) -> Vec<u8> {
 
 /// A security group with `count` rules on single addresses and ports, of which the last alone admits tcp/443 from the VPC.
 pub fn rules(count: usize) -> Vec<SecurityGroupRule> {
+    rules_admitting_at(count - 1, count)
+}
+
+/// The same, of which the one at `place` alone admits tcp/443 from the VPC.
+pub fn rules_admitting_at(place: usize, count: usize) -> Vec<SecurityGroupRule> {
     let rule = |n: usize| {
-        let (port, cidr) = if n + 1 == count {
+        let (port, cidr) = if n == place {
             (443, "10.0.0.0/16".to_owned())
         } else {
             (1024 + n as u16, format!("10.1.{}.{}/32", n / 250, n % 250))
