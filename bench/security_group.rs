@@ -1,5 +1,6 @@
 //! What a walk over compiled rules costs: a thousand rules shall cost at most twice what ten do.
 
+mod allocations;
 mod support;
 
 use std::hint::black_box;
@@ -35,6 +36,26 @@ fn evaluation(c: &mut Criterion) {
                 rules.evaluate(RuleDirection::Ingress, black_box(&denied[at]))
             });
         });
+        allocations::report(
+            &format!("security_group/evaluate/{count}"),
+            || (),
+            |()| rules.evaluate(RuleDirection::Ingress, &subjects[0]),
+        );
+    }
+    // Where the rule stands does not matter, as its place among the compiled intervals is not its place in the group.
+    for count in [10, 100, 1_000] {
+        for (name, place) in [("first", 0), ("middle", count / 2)] {
+            let topology = support::topology(support::rules_admitting_at(place, count));
+            let rules = SecurityGroupRules::compile(&topology, 0);
+            assert!(matches!(rules.evaluate(RuleDirection::Ingress, &subjects[0]), Decision::Allow(_)));
+            let mut at = 0;
+            group.bench_function(format!("allowed_by_{name}_of/{count}"), |b| {
+                b.iter(|| {
+                    at = (at + 1) % subjects.len();
+                    rules.evaluate(RuleDirection::Ingress, black_box(&subjects[at]))
+                });
+            });
+        }
     }
     let rules = SecurityGroupRules::compile(&support::topology(support::rules(1_000)), 0);
     group.bench_function("explain/1000", |b| b.iter(|| rules.explain(RuleDirection::Ingress, black_box(&denied[0]))));
