@@ -3,77 +3,34 @@
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 mod allocations;
+mod handshake;
 
 use std::hint::black_box;
 use std::io::Write as _;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use rustls::client::{ClientConfig, ClientConnection, Resumption};
-use rustls::{RootCertStore, SupportedProtocolVersion, version};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
-use vpce::time::UnixTime;
-use vpce::tls::{HandshakeKind, LabCa, ServerSetup, Session, provider};
+use handshake::Ends;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::{CipherSuite, version};
+use vpce::tls::{HandshakeKind, Session, provider};
 
-struct Bench {
-    setup: ServerSetup,
-    roots: RootCertStore,
-}
+/// The suites of TLS 1.3 that a client can have its way with, by offering no other.
+const SUITES: [(&str, CipherSuite); 3] = [
+    ("aes128_sha256", CipherSuite::TLS13_AES_128_GCM_SHA256),
+    ("aes256_sha384", CipherSuite::TLS13_AES_256_GCM_SHA384),
+    ("chacha20_sha256", CipherSuite::TLS13_CHACHA20_POLY1305_SHA256),
+];
 
-impl Bench {
-    fn new() -> Self {
-        let now = UnixTime::from_secs(rustls_pki_types::UnixTime::now().as_secs());
-        let ca = LabCa::generate(now).expect("a CA");
-        let mut roots = RootCertStore::empty();
-        let certificate = CertificateDer::from_pem_slice(ca.certificate_pem().as_bytes()).expect("PEM");
-        roots.add(certificate).expect("a certificate");
-        Self { setup: ServerSetup::new(&ca, "us-east-2", now, None).expect("a server"), roots }
-    }
-
-    fn client(&self, version: &'static SupportedProtocolVersion, resumption: Resumption) -> Arc<ClientConfig> {
-        let config = ClientConfig::builder_with_provider(provider().into()).with_protocol_versions(&[version]);
-        let config = config.expect("a version").with_root_certificates(self.roots.clone());
-        let mut config = config.with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        config.resumption = resumption;
-        Arc::new(config)
-    }
-
-    /// Shakes hands; returns both ends, how it ended, and what the server's part took.
-    fn handshake(&self, config: &Arc<ClientConfig>) -> (ClientConnection, Session, HandshakeKind, Duration) {
-        let name = ServerName::try_from("lambda.us-east-2.amazonaws.com").expect("a name");
-        let mut client = ClientConnection::new(Arc::clone(config), name).expect("a client");
-        let (mut server, mut kind, mut taken) = (Session::new(&self.setup), None, Duration::ZERO);
-        let (mut to_server, mut to_client) = (Vec::with_capacity(4096), Vec::with_capacity(8192));
-        loop {
-            to_server.clear();
-            to_client.clear();
-            while client.wants_write() {
-                client.write_tls(&mut to_server).expect("in memory");
-            }
-            let start = Instant::now();
-            kind = server.ingest(&to_server).handshake.or(kind);
-            server.emit(&mut |bytes| {
-                to_client.extend_from_slice(bytes);
-                bytes.len()
-            });
-            taken += start.elapsed();
-            if to_server.is_empty() && to_client.is_empty() {
-                return (client, server, kind.expect("the handshake ended"), taken);
-            }
-            let mut rest = &to_client[..];
-            while !rest.is_empty() {
-                client.read_tls(&mut rest).expect("in memory");
-                client.process_new_packets().expect("an honest server");
-            }
-        }
-    }
+/// The cryptography of a client that knows one suite.
+fn only(suite: CipherSuite) -> CryptoProvider {
+    let mut provider = provider();
+    provider.cipher_suites.retain(|known| known.suite() == suite);
+    provider
 }
 
 fn handshakes(c: &mut Criterion) {
-    let bench = Bench::new();
+    let ends = Ends::new();
     let mut group = c.benchmark_group("tls/handshake");
     group.throughput(Throughput::Elements(1)).sample_size(30);
     for (version_name, version) in [("tls13", &version::TLS13), ("tls12", &version::TLS12)] {
@@ -82,12 +39,12 @@ fn handshakes(c: &mut Criterion) {
                 HandshakeKind::Full => Resumption::disabled(),
                 HandshakeKind::Resumed => Resumption::in_memory_sessions(8),
             };
-            let config = bench.client(version, resumption);
-            bench.handshake(&config);
+            let config = ends.client(version, resumption);
+            ends.handshake(&config);
             group.bench_function(format!("{version_name}_{kind_name}"), |b| {
                 b.iter_custom(|times| {
                     let one = |_| {
-                        let (_, _, ended, taken) = bench.handshake(&config);
+                        let (_, _, ended, taken) = ends.handshake(&config);
                         assert_eq!(ended, kind);
                         taken
                     };
@@ -98,12 +55,52 @@ fn handshakes(c: &mut Criterion) {
     }
 }
 
+/// What the choice of a suite costs the server: its hash signs the handshake and derives the keys.
+fn suites(c: &mut Criterion) {
+    let ends = Ends::new();
+    for (suite_name, suite) in SUITES {
+        let config = ends.client_with(only(suite), &version::TLS13, Resumption::disabled());
+        let mut group = c.benchmark_group("tls/suite");
+        group.throughput(Throughput::Elements(1)).sample_size(30);
+        group.bench_function(format!("{suite_name}/handshake"), |b| {
+            b.iter_custom(|times| (0..times).map(|_| ends.handshake(&config).3).sum());
+        });
+        for (name, len) in [("300B", 300), ("16KiB", 16 << 10)] {
+            let plaintext = vec![b'x'; len];
+            let (mut client, mut server, ..) = ends.handshake(&config);
+            assert_eq!(client.negotiated_cipher_suite().map(|agreed| agreed.suite()), Some(suite));
+            group.throughput(Throughput::Bytes(len as u64));
+            group.bench_function(format!("{suite_name}/seal/{name}"), |b| {
+                b.iter(|| {
+                    assert_eq!(server.write(black_box(&plaintext)).expect("open"), len);
+                    server.emit(&mut |bytes| black_box(bytes).len())
+                });
+            });
+            let mut next = || {
+                let mut record = Vec::with_capacity(len + 64);
+                client.writer().write_all(&plaintext).expect("room");
+                client.write_tls(&mut record).expect("in memory");
+                record
+            };
+            let mut buffer = vec![0; len];
+            let mut open = |record: &mut Vec<u8>| {
+                assert_eq!(server.ingest(record).taken, record.len());
+                assert_eq!(server.read(&mut buffer).expect("a whole record"), len);
+            };
+            group.bench_function(format!("{suite_name}/open/{name}"), |b| {
+                b.iter_batched_ref(&mut next, &mut open, BatchSize::PerIteration);
+            });
+        }
+        group.finish();
+    }
+}
+
 fn records(c: &mut Criterion) {
-    let bench = Bench::new();
-    let config = bench.client(&version::TLS13, Resumption::disabled());
+    let ends = Ends::new();
+    let config = ends.client(&version::TLS13, Resumption::disabled());
     for (name, len) in [("300B", 300), ("16KiB", 16 << 10)] {
         let plaintext = vec![b'x'; len];
-        let (mut client, mut server, ..) = bench.handshake(&config);
+        let (mut client, mut server, ..) = ends.handshake(&config);
         let mut group = c.benchmark_group("tls/record");
         group.throughput(Throughput::Bytes(len as u64));
 
@@ -141,5 +138,5 @@ fn records(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, handshakes, records);
+criterion_group!(benches, handshakes, suites, records);
 criterion_main!(benches);
