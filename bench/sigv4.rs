@@ -1,14 +1,18 @@
 //! From a signed request's head to its principal.
 
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
 mod allocations;
 
 use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
+use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use http::request::Parts;
-use vpce::sigv4::{Credential, Keyring, Principal, RequestHead, Signer, Verifier, sha256};
+use vpce::sigv4::{BodyHash, Credential, Keyring, Principal, RequestHead, Signer, Verifier, sha256};
 use vpce::time::UnixTime;
 
 const NOW: UnixTime = UnixTime::from_secs(1_795_448_280);
@@ -86,5 +90,46 @@ fn body_hash(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, verification, body_hash);
+/// A body of 6 MB that is opened record by record and gathered: hashed as it comes, or when it is whole. Records lie in no
+/// cache, as they come from the kernel.
+fn body_hash_order(c: &mut Criterion) {
+    const RECORD: usize = 16 << 10;
+    const RECORDS: usize = (6 << 20) / RECORD;
+    let key = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &[7; 16]).expect("a key"));
+    let nonce = || Nonce::assume_unique_for_key([9; 12]);
+    let mut record = vec![b'x'; RECORD];
+    key.seal_in_place_append_tag(nonce(), Aad::empty(), &mut record).expect("sealed");
+    // Larger than the last cache.
+    let mut elsewhere = vec![0_u64; 8 << 20];
+    let mut body = Vec::with_capacity(RECORD * RECORDS);
+    let expected = sha256(&vec![b'x'; RECORD * RECORDS]);
+    let mut run = |as_it_comes: bool| {
+        let mut records: Vec<Vec<u8>> = (0..RECORDS).map(|_| record.clone()).collect();
+        elsewhere.iter_mut().for_each(|word| *word = word.wrapping_add(1));
+        body.clear();
+        let (start, mut hash) = (Instant::now(), BodyHash::new());
+        for record in &mut records {
+            let piece = key.open_in_place(nonce(), Aad::empty(), record).expect("genuine");
+            if as_it_comes {
+                hash.update(piece);
+            }
+            body.extend_from_slice(piece);
+        }
+        if !as_it_comes {
+            hash.update(&body);
+        }
+        let hash = hash.finish();
+        let taken = start.elapsed();
+        assert_eq!(hash, expected);
+        taken
+    };
+    let mut group = c.benchmark_group("sigv4/open_gather_and_hash_6MB");
+    group.throughput(Throughput::Bytes((RECORD * RECORDS) as u64)).sample_size(20);
+    for (name, as_it_comes) in [("as_it_comes", true), ("when_whole", false)] {
+        group.bench_function(name, |b| b.iter_custom(|times| (0..times).map(|_| run(as_it_comes)).sum()));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, verification, body_hash, body_hash_order);
 criterion_main!(benches);
