@@ -128,6 +128,7 @@ impl Sources {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the test is at the edge, too")]
 mod tests {
     use std::net::UdpSocket;
     use std::time::Instant;

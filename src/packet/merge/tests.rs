@@ -90,7 +90,7 @@ fn a_train_becomes_one_packet_that_a_device_cuts_back_into_the_train() {
 #[test]
 fn what_is_alone_stays_as_it_came() {
     for packet in [built(&[PacketSpec::tcp4(b"one")]).remove(0), PacketSpec::udp6(b"two").build()] {
-        assert_eq!(merged(&[packet.clone()]), [(VirtioHeader::default(), packet, 1)]);
+        assert_eq!(merged(std::slice::from_ref(&packet)), [(VirtioHeader::default(), packet, 1)]);
     }
 }
 
