@@ -7,6 +7,8 @@
 pub mod fault;
 #[expect(unsafe_code, reason = "system calls without a safe wrapper; each is made safe here and nowhere else")]
 pub mod sys;
+#[expect(unsafe_code, reason = "an allocator can only be written so")]
+pub mod memory;
 pub mod namespace;
 pub mod netlink;
 pub mod tun;
