@@ -26,6 +26,8 @@ pub struct Connection {
     pub(super) recovery: Option<Box<Recovery>>,
     /// See [`Connection::take_made_room`].
     pub(super) made_room: bool,
+    /// Bytes received and sent, as far as they went through the buffers.
+    pub(super) moved: usize,
     handle: SocketHandle,
 }
 
@@ -39,8 +41,17 @@ impl Connection {
     pub(super) fn new(set: SocketSet<'static>, class: Class, recovery: Option<Box<Recovery>>) -> Self {
         #[expect(clippy::expect_used, reason = "every set is made with one socket and keeps it")]
         let handle = set.iter().next().map(|(handle, _)| handle).expect("a set holds its one socket");
-        let mut connection =
-            Self { set, class, real_mss: 0, keep_alive: None, is_probing: false, recovery, made_room: false, handle };
+        let mut connection = Self {
+            set,
+            class,
+            real_mss: 0,
+            keep_alive: None,
+            is_probing: false,
+            recovery,
+            made_room: false,
+            moved: 0,
+            handle,
+        };
         connection.set_liveness(None, None);
         connection
     }
@@ -79,12 +90,15 @@ impl Connection {
             (used, used)
         });
         // Both errors, finished and invalid state, mean that nothing will come.
+        self.moved = self.moved.saturating_add(*outcome.as_ref().unwrap_or(&0));
         outcome.ok()
     }
 
     /// Queues data to send; returns how much fitted, 0 also when the connection cannot send.
     pub fn send(&mut self, data: &[u8]) -> usize {
-        self.socket().send_slice(data).unwrap_or(0)
+        let sent = self.socket().send_slice(data).unwrap_or(0);
+        self.moved = self.moved.saturating_add(sent);
+        sent
     }
 
     /// Whether sending alone has made room for more since this was last asked: there will be no packet to say so.

@@ -85,6 +85,10 @@ impl std::fmt::Debug for TcpStage {
 
 /// Idle sets kept for reuse.
 const POOL_LIMIT: usize = 1_024;
+/// A set is not kept after more bytes than this, in both directions together. What was written of its buffers stays in
+/// memory with it, and the receive buffer is written round and round: a used-up set would make a connection that does
+/// nothing as large as one that did.
+const POOLED_AFTER: usize = 16 * 1024;
 
 impl TcpStage {
     /// Sets up the interfaces. Addresses over the limit are not served.
@@ -268,7 +272,7 @@ impl TcpStage {
                 self.recoveries.push(recovery);
             }
         }
-        if self.pool.len() < POOL_LIMIT {
+        if self.pool.len() < POOL_LIMIT && connection.moved <= POOLED_AFTER {
             self.pool.push(connection.set);
         }
     }

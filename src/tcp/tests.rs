@@ -224,3 +224,14 @@ fn an_old_acknowledgement_that_closes_the_window_does_not_stall_the_sender_for_e
         assert!(wire.now < Moment::from_millis(10_000));
     }
 }
+
+#[test]
+fn a_set_whose_buffers_were_used_up_is_not_kept_for_the_next_connection() {
+    for (bytes, kept) in [(POOLED_AFTER, 1), (POOLED_AFTER + 1, 0)] {
+        let mut stage = stage("10.0.1.5", true);
+        let mut connection = stage.listen(Leg::Vpc, "10.0.1.5:443".parse().unwrap()).unwrap();
+        connection.moved = bytes;
+        stage.release(connection);
+        assert_eq!(stage.pool.len(), kept, "{bytes}");
+    }
+}
