@@ -147,6 +147,11 @@ impl<B: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send +
             }
         }
         self.close_when_done();
+        if let Phase::Http(http) = &self.phase
+            && http.activity().open_requests() == 0
+        {
+            self.session.borrow_mut().rest();
+        }
         let (left, is_due) = (self.tcp.unacknowledged(), self.is_due());
         self.taking.note(sent, left, is_due, now, &limits.http.rate);
     }

@@ -14,32 +14,30 @@ use crate::tls::Session;
 /// A session shared between the engine, which moves its records, and hyper, which moves its plaintext.
 pub type SharedSession = Rc<RefCell<Session>>;
 
-/// Plaintext taken from rustls at a time: one record's largest payload (RFC 8446 §5.1).
-const CHUNK: usize = 16 * 1024;
-
 /// No wakers are kept: the engine polls the connection whenever its session changed.
 #[derive(Debug)]
 pub(super) struct SessionIo {
     session: SharedSession,
     activity: Rc<Activity>,
-    chunk: Box<[u8]>,
 }
 
 impl SessionIo {
     pub(super) fn new(session: SharedSession, activity: Rc<Activity>) -> Self {
-        Self { session, activity, chunk: vec![0; CHUNK].into_boxed_slice() }
+        Self { session, activity }
     }
 }
 
 impl Read for SessionIo {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let len = buf.remaining().min(CHUNK);
-        match this.session.borrow_mut().read(&mut this.chunk[..len]) {
-            Ok(n) => {
-                if n > 0 {
-                    this.activity.read();
-                    buf.put_slice(&this.chunk[..n]);
+        let mut session = self.session.borrow_mut();
+        match session.chunk() {
+            // Copied from where rustls has it: a buffer between would be held by every idle connection.
+            Ok(chunk) => {
+                let len = chunk.len().min(buf.remaining());
+                buf.put_slice(&chunk[..len]);
+                session.consume(len);
+                if len > 0 {
+                    self.activity.read();
                 }
                 Poll::Ready(Ok(()))
             }

@@ -175,6 +175,15 @@ impl Session {
         }
     }
 
+    /// Gives back what large records took, when no more of them are expected soon. rustls sees to its read buffer only where
+    /// it reads, so it is made to, from where nothing is.
+    pub fn rest(&mut self) {
+        if let State::Open(connection) = &mut self.state {
+            // An error is all that can come of it.
+            _ = connection.read_tls(&mut Silent);
+        }
+    }
+
     /// Whether there are records to emit.
     pub fn wants_emit(&self) -> bool {
         match &self.state {
@@ -283,6 +292,15 @@ fn handshake_kind(connection: &ServerConnection) -> HandshakeKind {
     match connection.handshake_kind() {
         Some(rustls::HandshakeKind::Resumed) => HandshakeKind::Resumed,
         _ => HandshakeKind::Full,
+    }
+}
+
+/// A source in which nothing is.
+struct Silent;
+
+impl Read for Silent {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
     }
 }
 

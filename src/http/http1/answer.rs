@@ -17,8 +17,8 @@ use crate::http::{Activity, BoxError, SharedSession};
 /// Pieces of a body up to this length are copied behind what stands before them, so that they share a TLS record: as much as
 /// one holds (RFC 8446 §5.1).
 const JOIN_MAX: usize = 16 * 1024;
-/// A buffer that grew over this is given back when it is empty: thousands of connections may be idle.
-const KEPT_MAX: usize = 2 * 1024;
+/// Room for a head and a short body: answers of this service have four or five fields.
+const HEAD_EXPECTED: usize = 1_024;
 
 /// What is written and not yet taken by the session: first `out`, then `piece`.
 #[derive(Default)]
@@ -72,11 +72,8 @@ impl Writer {
                 self.piece = self.piece.slice(taken..);
             }
         }
-        self.out.clear();
-        self.written = 0;
-        if self.out.capacity() > KEPT_MAX {
-            self.out = Vec::new();
-        }
+        // An idle connection holds no buffer: there may be thousands.
+        (self.out, self.written) = (Vec::new(), 0);
         self.piece = Bytes::new();
         true
     }
@@ -91,6 +88,7 @@ impl Writer {
         let Response { status, fields, body } = response;
         let has_body = !matches!(status, 100..=199 | 204 | 304);
         let length = body.size_hint().exact();
+        self.out.reserve(HEAD_EXPECTED);
         self.status_line(status);
         self.out.extend_from_slice(fields.lines());
         let mut persists = may_persist;
