@@ -9,7 +9,7 @@
 
 /// As in the program.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: vpce::edge::memory::Allocator = vpce::edge::memory::Allocator;
 
 #[path = "../tests/world/mod.rs"]
 mod world;

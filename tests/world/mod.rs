@@ -107,7 +107,8 @@ impl Meter {
     fn around<T>(&mut self, run: impl FnOnce() -> T) -> T {
         let before = (self.read)();
         let result = run();
-        self.total += (self.read)() - before;
+        // What is measured may shrink.
+        self.total = self.total.wrapping_add((self.read)().wrapping_sub(before));
         result
     }
 }
@@ -343,7 +344,7 @@ impl World {
 
     /// What was measured inside the engine since [`World::measure`].
     pub fn measured(&self) -> usize {
-        self.meter.total - self.from_engine.meter.total
+        self.meter.total.wrapping_sub(self.from_engine.meter.total)
     }
 
     /// The devices.
