@@ -336,3 +336,28 @@ fn a_full_flow_table_refuses_new_connections_and_keeps_the_old() {
     }
     world.wind_down();
 }
+
+#[test]
+fn the_records_of_a_window_with_many_flows_take_several_turns_and_none_is_lost() {
+    const STRANGERS: usize = 3_000;
+    let mut world = World::quickstart();
+    for port in 0..STRANGERS {
+        let packet = syn(&world, &format!("10.0.9.10:{}", 1_024 + port));
+        world.inject(Port::Eni(0), &packet);
+    }
+    world.settle();
+    assert_eq!(world.count("ENI_SG_RULES_MISMATCH"), STRANGERS as u64);
+    assert!(world.engine.take_flow_records().is_empty(), "the window is open");
+    world.advance(MINUTE);
+    let (mut records, mut turns) = (0, 0);
+    while records < STRANGERS {
+        assert!(world.engine.next_deadline() <= Some(world.now.mono), "there is more to do at once");
+        world.step();
+        let told = world.engine.take_flow_records();
+        assert!((1..=1_024).contains(&told.len()), "{}", told.len());
+        (records, turns) = (records + told.len(), turns + 1);
+    }
+    assert_eq!(turns, 3);
+    world.step();
+    assert!(world.engine.next_deadline() > Some(world.now.mono), "and then it rests");
+}

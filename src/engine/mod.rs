@@ -312,7 +312,8 @@ impl Engine {
                 self.expire_client(slot);
             }
         }
-        while let Some(record) = self.eni.poll_records(self.now) {
+        for _ in 0..RECORD_BUDGET {
+            let Some(record) = self.eni.poll_records(self.now) else { break };
             if self.flow_records.len() < FLOW_RECORDS_MAX {
                 self.flow_records.push(record);
             }
@@ -367,6 +368,9 @@ impl Engine {
 
 /// Flow-log records that wait for the edge: as many as one window of one worker can have.
 pub const FLOW_RECORDS_MAX: usize = 131_072;
+
+/// Flow-log records that one turn may hand over: those of 100,000 flows would hold it up for ten milliseconds.
+const RECORD_BUDGET: usize = 1_024;
 
 /// Entries that one turn may expire.
 const EXPIRY_BUDGET: u32 = 1_024;

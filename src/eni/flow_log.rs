@@ -266,6 +266,11 @@ impl FlowLog {
         }
     }
 
+    /// Whether [`FlowLog::poll_record`] has not told everything of the window that is over.
+    pub(super) fn has_records(&self) -> bool {
+        self.polled < self.over.records.len() + self.over.seen.len()
+    }
+
     /// When the open window ends; `None` if nothing is logged.
     pub(super) fn window_end(&self) -> Option<UnixTime> {
         self.is_on().then_some(self.ends_at)

@@ -220,6 +220,9 @@ impl<U> EniStage<U> {
 
     /// When [`EniStage::poll_ended`] or [`EniStage::poll_records`] wants to be called next, at the latest.
     pub fn next_deadline(&self, now: Now) -> Option<Moment> {
+        if self.log.has_records() {
+            return Some(now.mono);
+        }
         let window_end = self
             .log
             .window_end()
