@@ -1,5 +1,7 @@
 //! One query, from the bytes of the datagram to the bytes of the answer.
 
+mod allocations;
+
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -32,15 +34,14 @@ fn answer(c: &mut Criterion) {
         let (query, mut out) = (query(name), Vec::with_capacity(512));
         let source = IpAddr::V4(Ipv4Addr::new(10, 0, 1, 10));
         let mut millis = 0;
-        group.bench_function(case, |b| {
-            b.iter(|| {
-                // One query a virtual millisecond stays within the limit of 1024 a second.
-                millis += 1;
-                let outcome =
-                    resolver.answer(View::Vpc, black_box(&query), source, Moment::from_millis(millis), &mut out);
-                assert!(matches!(outcome, Answer::Sent(_)));
-            });
-        });
+        let mut one = || {
+            // One query a virtual millisecond stays within the limit of 1024 a second.
+            millis += 1;
+            let outcome = resolver.answer(View::Vpc, black_box(&query), source, Moment::from_millis(millis), &mut out);
+            assert!(matches!(outcome, Answer::Sent(_)));
+        };
+        group.bench_function(case, |b| b.iter(&mut one));
+        allocations::report(&format!("dns/answer/{case}"), || (), |()| one());
     }
     group.finish();
 }

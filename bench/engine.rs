@@ -4,12 +4,11 @@
 //! far side's tunnel and TCP are left out. `world/...` is everything, for comparison. Each clock reading is part of what is
 //! measured: an invocation over one connection has about a dozen.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+#![expect(clippy::print_stdout, reason = "what a benchmark is for")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on fails loudly")]
 
-/// As in the program.
-#[global_allocator]
-static ALLOCATOR: vpce::edge::memory::Allocator = vpce::edge::memory::Allocator;
-
+#[path = "../tests/counting/mod.rs"]
+mod counting;
 #[path = "../tests/world/mod.rs"]
 mod world;
 
@@ -37,6 +36,10 @@ const APP: &str = "10.0.1.10";
 fn nanos() -> usize {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_nanos() as usize
+}
+
+fn allocations() -> usize {
+    counting::made().0 as usize
 }
 
 /// One invocation of 128 bytes over each of `connections`, all under way together.
@@ -67,6 +70,10 @@ fn invocations(c: &mut Criterion, connections: u16) {
     });
     group.bench_function("world", |b| b.iter(|| round(&mut world)));
     group.finish();
+    world.measure(allocations);
+    (0..100).for_each(|_| round(&mut world));
+    let each = world.measured() as f64 / 100.0 / f64::from(connections);
+    println!("invocations/{connections}_connections/engine: {each:.2} allocations per invocation");
 }
 
 /// TCP and TLS 1.3 handshake, with a certificate, and the connection's end.

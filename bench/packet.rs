@@ -1,5 +1,6 @@
 //! What a packet costs before anything is decided about it.
 
+mod allocations;
 mod support;
 
 use std::hint::black_box;
@@ -10,6 +11,7 @@ use vpce::packet::{Segmenter, VirtioHeader, checksum, clamp_mss, parse};
 fn parsing(c: &mut Criterion) {
     for (name, bytes) in [("tcp4", support::tcp4(1, 40_000, false, 200)), ("tcp6", support::tcp6(200))] {
         c.bench_function(&format!("packet/parse/{name}"), |b| b.iter(|| parse(black_box(&bytes)).is_ok()));
+        allocations::report(&format!("packet/parse/{name}"), || (), |()| parse(&bytes).is_ok());
     }
 }
 
@@ -44,14 +46,14 @@ fn segmentation(c: &mut Criterion) {
     let mut buffer = vec![0; 1500];
     let mut group = c.benchmark_group("packet/segment");
     group.throughput(Throughput::Bytes(bytes.len() as u64));
-    group.bench_function("64240_to_1460", |b| {
-        b.iter(|| {
-            let mut segmenter = Segmenter::new(&bytes, &meta, &header).expect("a super-segment");
-            while let Ok(Some(len)) = segmenter.emit_next(&mut buffer) {
-                black_box(&buffer[..len]);
-            }
-        });
-    });
+    let mut cut = || {
+        let mut segmenter = Segmenter::new(&bytes, &meta, &header).expect("a super-segment");
+        while let Ok(Some(len)) = segmenter.emit_next(&mut buffer) {
+            black_box(&buffer[..len]);
+        }
+    };
+    group.bench_function("64240_to_1460", |b| b.iter(&mut cut));
+    allocations::report("packet/segment/64240_to_1460", || (), |()| cut());
 }
 
 criterion_group!(benches, parsing, checksums, changes, segmentation);
