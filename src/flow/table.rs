@@ -73,6 +73,8 @@ pub struct Opened<V, U> {
     pub replaced: Option<Ended<V, U>>,
 }
 
+/// In whole cache lines: a flow that was not seen for a while costs three misses, not four.
+#[repr(align(64))]
 struct Slot<V, U> {
     generation: u32,
     entry: Option<FlowEntry<V, U>>,
