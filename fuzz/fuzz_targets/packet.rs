@@ -6,8 +6,8 @@ use etherparse::{SlicedPacket, TransportSlice};
 use libfuzzer_sys::fuzz_target;
 use vpce::packet::checksum::{ChecksumState, verify_transport};
 use vpce::packet::{
-    PacketView, Protocol, Segmenter, VirtioHeader, clamp_mss, complete_checksum, decrement_hop_limit, emit_reset,
-    mss_option, parse,
+    Merger, PacketView, Protocol, Run, Segmenter, VirtioHeader, clamp_mss, complete_checksum, decrement_hop_limit,
+    emit_reset, mss_option, parse,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -61,16 +61,43 @@ fn segment(header: VirtioHeader, view: &PacketView<'_>) {
     assert_eq!(segmenter.packet_len_max(), header.packet_len_max(view));
     let (mut buffer, mut payload) = (vec![0; segmenter.packet_len_max()], Vec::new());
     let sums = header.needs_checksum && matches!(view.tuple().protocol, Protocol::TCP | Protocol::UDP);
+    let (mut train, mut places) = (Vec::new(), Vec::new());
     while let Some(len) = segmenter.emit_next(&mut buffer).expect("the largest fits") {
         let segment = parse(&buffer[..len]).expect("a segment is a packet");
         assert_eq!(segment.tuple(), view.tuple());
         assert!(!sums || verify_transport(&buffer[..len], &segment), "a segment's checksum is complete");
         payload.extend_from_slice(segment.payload());
+        // As in a receive: a header of the tunnel's before each.
+        train.extend([0; 16]);
+        places.push(train.len()..train.len() + segment.packet_len());
+        train.extend_from_slice(segment.bytes());
     }
     assert_eq!(payload, view.payload());
+    merge(train, places, view);
     if header.needs_checksum && header.segment_count(view) == 1 {
         let (mut bytes, mut header) = (view.bytes().to_vec(), header);
         complete_checksum(&mut header, &mut bytes).expect("the field lies inside");
         assert!(!header.needs_checksum);
     }
+}
+
+/// Segments that are merged again are packets with the same payload, and stand for as many packets.
+fn merge(mut train: Vec<u8>, places: Vec<std::ops::Range<usize>>, view: &PacketView<'_>) {
+    let (count, mut merger, mut runs) = (places.len(), Merger::default(), Vec::new());
+    for place in places {
+        let meta = *parse(&train[place.clone()]).expect("it was one").meta();
+        let may_merge = verify_transport(&train[place.clone()], &meta);
+        runs.extend(merger.push(&mut train, place, &meta, may_merge));
+    }
+    runs.extend(merger.finish());
+    assert_eq!(runs.iter().map(Run::packets).sum::<usize>(), count);
+    let mut payload = Vec::new();
+    for run in runs {
+        let header = run.finish(&mut train);
+        let packet = parse(&train[run.range()]).expect("a run is a packet");
+        assert_eq!(packet.meta(), run.meta());
+        assert!(header.verify(&packet).is_ok() && header.segment_count(&packet) == run.packets());
+        payload.extend_from_slice(packet.payload());
+    }
+    assert_eq!(payload, view.payload());
 }
