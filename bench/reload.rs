@@ -7,10 +7,7 @@
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench reads the clock and tells what it found")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on fails loudly")]
 
-/// As in the program.
-#[global_allocator]
-static ALLOCATOR: vpce::edge::memory::Allocator = vpce::edge::memory::Allocator;
-
+mod allocations;
 #[path = "../tests/world/mod.rs"]
 mod world;
 
@@ -127,6 +124,8 @@ fn reload(c: &mut Criterion) {
             });
         });
         group.finish();
+        let snapshot = bench.next_snapshot(rules);
+        allocations::report(&name, || (), |()| bench.world.engine.update(&snapshot));
         let rounds = if is_measured { 5 } else { 1 };
         // What one round's turn took longer than the same turn of another round, the machine added.
         let least = |rounds: Vec<Vec<Duration>>| {

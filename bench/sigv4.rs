@@ -127,6 +127,7 @@ fn body_hash_order(c: &mut Criterion) {
     group.throughput(Throughput::Bytes((RECORD * RECORDS) as u64)).sample_size(20);
     for (name, as_it_comes) in [("as_it_comes", true), ("when_whole", false)] {
         group.bench_function(name, |b| b.iter_custom(|times| (0..times).map(|_| run(as_it_comes)).sum()));
+        allocations::report(&format!("sigv4/open_gather_and_hash_6MB/{name}"), || (), |()| run(as_it_comes));
     }
     group.finish();
 }

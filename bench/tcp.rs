@@ -246,6 +246,8 @@ fn bulk(c: &mut Criterion) {
             group.bench_function(format!("{way}/{name}/128KiB"), |b| {
                 b.iter_custom(|times| (0..times).map(|_| wire.bulk(&data, is_upload)).sum());
             });
+            let report = format!("tcp/{way}/{name}/128KiB, both ends and packets handed over included");
+            allocations::report(&report, || (), |()| wire.bulk(&data, is_upload));
         }
         group.finish();
     }

@@ -51,6 +51,8 @@ fn handshakes(c: &mut Criterion) {
                     (0..times).map(one).sum()
                 });
             });
+            let name = format!("tls/handshake/{version_name}_{kind_name}, both ends");
+            allocations::report(&name, || (), |()| ends.handshake(&config).3);
         }
     }
 }
@@ -70,12 +72,12 @@ fn suites(c: &mut Criterion) {
             let (mut client, mut server, ..) = ends.handshake(&config);
             assert_eq!(client.negotiated_cipher_suite().map(|agreed| agreed.suite()), Some(suite));
             group.throughput(Throughput::Bytes(len as u64));
-            group.bench_function(format!("{suite_name}/seal/{name}"), |b| {
-                b.iter(|| {
-                    assert_eq!(server.write(black_box(&plaintext)).expect("open"), len);
-                    server.emit(&mut |bytes| black_box(bytes).len())
-                });
-            });
+            let seal = |server: &mut Session| {
+                assert_eq!(server.write(black_box(&plaintext)).expect("open"), len);
+                server.emit(&mut |bytes| black_box(bytes).len())
+            };
+            group.bench_function(format!("{suite_name}/seal/{name}"), |b| b.iter(|| seal(&mut server)));
+            allocations::report(&format!("tls/suite/{suite_name}/seal/{name}"), || (), |()| seal(&mut server));
             let mut next = || {
                 let mut record = Vec::with_capacity(len + 64);
                 client.writer().write_all(&plaintext).expect("room");
@@ -90,6 +92,7 @@ fn suites(c: &mut Criterion) {
             group.bench_function(format!("{suite_name}/open/{name}"), |b| {
                 b.iter_batched_ref(&mut next, &mut open, BatchSize::PerIteration);
             });
+            allocations::report(&format!("tls/suite/{suite_name}/open/{name}"), &mut next, &mut open);
         }
         group.finish();
     }
