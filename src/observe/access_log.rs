@@ -24,7 +24,7 @@ const EVERY: Duration = Duration::from_millis(50);
 /// Bytes of lines that one worker may have waiting.
 const WAITING_MAX: usize = 8 << 20;
 /// A buffer that grew over this is given back.
-const KEPT_MAX: usize = 1 << 20;
+const KEPT_MAX: usize = 4 << 20;
 
 /// The log of an endpoint: a file, and the workers' lines on their way to it.
 #[derive(Clone, Debug)]
@@ -130,50 +130,52 @@ impl AccessLog for AccessLines {
     }
 }
 
+/// A key that is not the first, with what stands around it.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 /// Appends the line of a record, by hand: this is written once per invocation.
 fn write_line(lines: &mut Vec<u8>, record: &AccessRecord, date: &str) {
     lines.reserve(LINE_USUAL);
-    let mut line = Line { out: lines, before: b"{\"" };
-    line.text("time", Some(date));
-    line.text("request_id", Some(record.request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer())));
-    line.address("client", record.client);
-    line.text("principal", record.principal.as_ref().map(|principal| &*principal.arn));
-    line.text("operation", record.operation);
-    line.text("function", record.function_arn.as_deref());
-    line.text("version", record.version.as_deref());
-    line.text("invocation_type", record.invocation_type.map(|kind| kind.name()));
-    line.text("verdict", Some(if record.reason.is_none() { "allow" } else { "deny" }));
-    line.text("reason", record.reason.map(|reason| reason.code()));
-    line.number("status", record.status.into());
-    line.text("error", record.error_code);
-    line.truth("function_error", record.is_function_error);
-    line.text("event_outcome", record.event_outcome.map(|outcome| outcome.name()));
-    line.number("bytes_rx", record.bytes_rx);
-    line.number("bytes_tx", record.bytes_tx);
-    line.micros("duration_us", record.duration);
-    line.key("stage_us");
-    line.before = b"{\"";
-    line.micros("body", record.stages.body);
-    line.micros("authorize", record.stages.authorize);
-    line.micros("host", record.stages.host);
+    let mut line = Line { out: lines };
+    line.text("{\"time\":", Some(date));
+    line.text(key!("request_id"), Some(record.request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer())));
+    line.address(key!("client"), record.client);
+    line.text(key!("principal"), record.principal.as_ref().map(|principal| &*principal.arn));
+    line.text(key!("operation"), record.operation);
+    line.text(key!("function"), record.function_arn.as_deref());
+    line.text(key!("version"), record.version.as_deref());
+    line.text(key!("invocation_type"), record.invocation_type.map(|kind| kind.name()));
+    line.text(key!("verdict"), Some(if record.reason.is_none() { "allow" } else { "deny" }));
+    line.text(key!("reason"), record.reason.map(|reason| reason.code()));
+    line.number(key!("status"), record.status.into());
+    line.text(key!("error"), record.error_code);
+    line.truth(key!("function_error"), record.is_function_error);
+    line.text(key!("event_outcome"), record.event_outcome.map(|outcome| outcome.name()));
+    line.number(key!("bytes_rx"), record.bytes_rx);
+    line.number(key!("bytes_tx"), record.bytes_tx);
+    line.micros(key!("duration_us"), record.duration);
+    line.micros(concat!(key!("stage_us"), "{\"body\":"), record.stages.body);
+    line.micros(key!("authorize"), record.stages.authorize);
+    line.micros(key!("host"), record.stages.host);
     lines.extend_from_slice(b"}}\n");
 }
 
 /// Bytes of a usual line.
 const LINE_USUAL: usize = 1024;
 
-/// A line that is being written: a key and its value after another.
+/// A line that is being written: a key and its value after another. A key comes with all that stands around it, so that it is
+/// copied once.
 struct Line<'l> {
     out: &'l mut Vec<u8>,
-    /// What stands before the next key.
-    before: &'static [u8],
 }
 
 impl Line<'_> {
     fn key(&mut self, key: &'static str) {
-        self.out.extend_from_slice(std::mem::replace(&mut self.before, b",\""));
         self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
     }
 
     fn text(&mut self, key: &'static str, value: Option<&str>) {
