@@ -134,22 +134,22 @@ impl Worker {
     pub fn run(mut self) -> io::Result<()> {
         loop {
             let now = self.clock.now();
-            let mut is_busy = self.turn(now)?;
+            let mut limit = self.turn(now)?;
             match self.take_commands(now) {
-                Some(ran) => is_busy |= ran,
+                Some(true) => limit = Duration::ZERO,
+                Some(false) => {}
                 None => return Ok(()),
             }
             if self.busy_poll {
                 self.sources.try_all();
             } else {
-                let limit = if is_busy { Duration::ZERO } else { self.patience(now) };
                 self.sources.wait(Some(limit))?;
             }
         }
     }
 
-    /// One turn. Returns whether there is more to do at once.
-    fn turn(&mut self, now: Now) -> io::Result<bool> {
+    /// One turn. Returns how long nothing has to be done if nothing arrives.
+    fn turn(&mut self, now: Now) -> io::Result<Duration> {
         self.engine.begin_turn(now);
         for index in 0..self.devices.0.len() {
             if self.sources.is_readable(index) {
@@ -161,8 +161,10 @@ impl Worker {
         }
         let has_more = self.engine.poll(&mut self.devices);
         let flushed = udp::flush(self.engine.tunnel(), std::slice::from_ref(&self.socket), now.mono, &self.counters);
-        self.sources.await_room(self.devices.0.len(), flushed == Flushed::Blocked)?;
-        Ok(has_more || self.sources.any_readable())
+        let is_blocked = flushed == Flushed::Blocked;
+        self.sources.await_room(self.devices.0.len(), is_blocked)?;
+        let is_busy = has_more || self.sources.any_readable();
+        Ok(if is_busy { Duration::ZERO } else { self.patience(now, is_blocked) })
     }
 
     fn receive_packets(&mut self, index: usize) {
@@ -205,13 +207,13 @@ impl Worker {
         }
     }
 
-    /// How long nothing has to be done if nothing arrives. The emulated path is to be true to the nanosecond; nothing else is worth
-    /// a wake-up within a millisecond.
-    fn patience(&mut self, now: Now) -> Duration {
+    /// How long to wait. The emulated path is to be true to the nanosecond; nothing else is worth a wake-up within a millisecond.
+    /// A full socket tells when it has room: frames that are due wait for that.
+    fn patience(&mut self, now: Now, is_blocked: bool) -> Duration {
         let until = |at: Option<Moment>| at.map_or(WAIT_LIMIT, |at| at.since(now.mono).min(WAIT_LIMIT));
-        let engine = until(self.engine.next_deadline());
-        let whole = Duration::from_millis(engine.as_nanos().div_ceil(1_000_000) as u64);
-        if engine == whole { whole } else { until(self.engine.tunnel().next_deadline()).min(whole) }
+        let nanos = until(self.engine.next_deadline()).as_nanos();
+        let engine = Duration::from_millis(nanos.div_ceil(1_000_000) as u64);
+        if is_blocked { engine } else { until(self.engine.tunnel().next_deadline()).min(engine) }
     }
 }
 

@@ -139,7 +139,8 @@ impl Engine {
         self.ready.len() > 0
     }
 
-    /// When to call [`Self::poll`] again if nothing arrives before.
+    /// When to call [`Self::poll`] again if nothing arrives before. Frames for the tunnel have their own moment:
+    /// [`TunnelEnd::next_deadline`].
     pub fn next_deadline(&self) -> Option<Moment> {
         if !self.held.is_empty() {
             // Nothing goes on before these are gone, so nothing else is worth waking for.
@@ -149,7 +150,6 @@ impl Engine {
             self.wheel.next_deadline(),
             self.timers.next(),
             self.eni.next_deadline(self.now),
-            self.tunnel.next_deadline(),
             self.serving.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()

@@ -521,7 +521,8 @@ impl World {
     fn next_deadline(&mut self) -> Option<Moment> {
         let now = self.now.mono;
         let clients = self.clients.iter_mut().filter_map(|client| client.deadline(now));
-        let others = [self.engine.next_deadline(), self.far.deadline(now)];
+        let frames = self.engine.tunnel().next_deadline();
+        let others = [self.engine.next_deadline(), frames, self.far.deadline(now)];
         clients.chain(others.into_iter().flatten()).min()
     }
 }
