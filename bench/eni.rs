@@ -17,7 +17,7 @@ use support::Packets;
 use vpce::config::SecurityGroupRule;
 use vpce::eni::{Egress, EniPacket, EniSnapshot, EniStage, FlowLogSettings, Ingress, Origin};
 use vpce::flow::{FlowId, FlowSeed};
-use vpce::packet::{VirtioHeader, parse};
+use vpce::packet::{VirtioHeader, parse_meta};
 use vpce::time::{Moment, Now, UnixTime};
 use vpce::verdict::Counters;
 
@@ -65,13 +65,13 @@ impl Bench {
     }
 
     fn ingress(&mut self, bytes: &mut [u8]) -> Ingress {
-        let meta = *parse(black_box(bytes)).expect("a packet").meta();
+        let meta = parse_meta(black_box(bytes)).expect("a packet");
         let packet = EniPacket { bytes, meta: &meta, header: &HEADER };
         self.stage.ingress(Origin::Vpc, packet, self.now, &self.counters)
     }
 
     fn egress(&mut self, flow: FlowId, bytes: &mut [u8]) -> Egress {
-        let meta = *parse(black_box(bytes)).expect("a packet").meta();
+        let meta = parse_meta(black_box(bytes)).expect("a packet");
         let packet = EniPacket { bytes, meta: &meta, header: &HEADER };
         self.stage.egress(flow, packet, self.now, &self.counters)
     }

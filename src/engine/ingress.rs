@@ -11,7 +11,9 @@ use crate::dns::{Answer, View};
 use crate::eni::{EniPacket, Ingress, Origin};
 use crate::flow::FlowId;
 use crate::packet::checksum::verify_transport;
-use crate::packet::{Merger, PacketMeta, Protocol, Run, TcpFlags, VIRTIO_HEADER_LEN, VirtioHeader, emit_reset, parse};
+use crate::packet::{
+    Merger, PacketMeta, Protocol, Run, TcpFlags, VIRTIO_HEADER_LEN, VirtioHeader, emit_reset, parse_meta,
+};
 use crate::security_group::Subject;
 use crate::tcp::Leg;
 use crate::tunnel::esp::ESP_HEADROOM;
@@ -25,7 +27,7 @@ impl Engine {
     /// Takes a packet with its virtio-net header, as read from a device. Its bytes may be changed.
     pub fn handle_packet(&mut self, port: Port, buffer: &mut [u8], output: &mut impl Output) {
         let parsed = VirtioHeader::parse(buffer).and_then(|(header, packet)| {
-            let meta = *parse(packet)?.meta();
+            let meta = parse_meta(packet)?;
             header.verify(&meta)?;
             if header.is_unverified() && !verify_transport(packet, &meta) {
                 return Err(Reason::PacketChecksum);
@@ -64,8 +66,8 @@ impl Engine {
         for frame in batch::places(payload.len(), segment_size) {
             let opened = self.tunnel.handle_frame(&mut payload[frame.clone()], self.now.mono, &self.counters);
             let Received::Packet { packet, .. } = opened else { continue };
-            let meta = match parse(packet) {
-                Ok(view) if verify_transport(view.bytes(), view.meta()) => *view.meta(),
+            let meta = match parse_meta(packet) {
+                Ok(meta) if verify_transport(&packet[..meta.packet_len()], &meta) => meta,
                 Ok(_) => {
                     self.counters.deny(Reason::PacketChecksum);
                     continue;

@@ -14,12 +14,22 @@ use crate::verdict::{Counters, Event, Reason};
 impl<U> EniStage<U> {
     /// Judges a packet toward the interface.
     ///
-    /// 1. A known flow under the present rules: one lookup, tracking, counters. Nothing is allocated, no rule is looked at.
-    /// 2. A known flow under older rules: judged again once, then as 1.
+    /// 1. In the middle of a known flow, under the present rules: one lookup, tracking, counters. Nothing is allocated, no rule
+    ///    is looked at.
+    /// 2. A known flow that opens, closes, or was judged under older rules: judged again once, if so, and tracked.
     /// 3. A flow's first packet, and whatever belongs to none: the rules are walked.
     #[inline]
     pub fn ingress(&mut self, origin: Origin, packet: EniPacket<'_>, now: Now, counters: &Counters) -> Ingress {
         let tuple = packet.meta.tuple_ref();
+        // Only TCP has flows: the endpoint answers nothing else.
+        let found = if tuple.protocol == Protocol::TCP { self.flows.find(tuple) } else { None };
+        let known = found.and_then(|(flow, direction)| (direction == Direction::Original).then_some(flow));
+        if let Some(flow) = known
+            && self.passes_plainly(flow, Some(origin), &packet, now).is_some()
+        {
+            counters.count(Event::FlowHit);
+            return Ingress::Deliver { flow, first: false };
+        }
         let Some(eni) = self.snapshot.destination(tuple.addresses) else {
             let refusal = Refusal::silent(Reason::CannotRoute, "for no address of the endpoint");
             return self.refuse(None, &packet, refusal, now, counters);
@@ -32,16 +42,52 @@ impl<U> EniStage<U> {
             let refusal = Refusal::silent(Reason::MtuExceeded, "larger than the endpoint's MTU");
             return self.refuse(Some(eni), &packet, refusal, now, counters);
         }
-        // Only TCP has flows: the endpoint answers nothing else.
-        if tuple.protocol == Protocol::TCP
-            && let Some((flow, Direction::Original)) = self.flows.find(tuple)
-        {
-            return self.known(flow, eni, origin, packet, now, counters);
+        match known {
+            Some(flow) => self.known(flow, eni, origin, packet, now, counters),
+            None => self.first(eni, origin, packet, now, counters),
         }
-        self.first(eni, origin, packet, now, counters)
     }
 
+    /// One look at the flow's entry for nearly every packet: in the middle of a connection, under the rules that judged it, with
+    /// nothing that speaks against it. It is tracked and logged. Returns where the flow's originator is.
+    ///
+    /// `from` is where a packet toward the interface comes from; one away from it has none. `None` is returned for all other
+    /// packets, which are to be judged step by step: nothing was noted of them.
     #[inline]
+    fn passes_plainly(
+        &mut self,
+        flow: FlowId,
+        from: Option<Origin>,
+        packet: &EniPacket<'_>,
+        now: Now,
+    ) -> Option<Origin> {
+        let entry = self.flows.get_mut(flow)?;
+        let FlowVerdict { eni, origin, acl_ingress, acl_egress, .. } = entry.verdict;
+        let mtu = usize::from(self.snapshot.settings.mtu);
+        let (direction, crossing, is_welcome) = match from {
+            Some(from) => {
+                let fits = packet.header.packet_len_max(packet.meta) <= mtu;
+                (Direction::Original, acl_ingress, from == origin && fits)
+            }
+            None => (Direction::Reply, acl_egress, true),
+        };
+        let is_plain = is_welcome
+            && entry.epoch == self.snapshot.epoch
+            && crossing == Crossing::Allow
+            && self.health.is_healthy(usize::from(eni))
+            && entry.observe_plain(direction, packet.meta, now.mono);
+        if !is_plain {
+            return None;
+        }
+        // No SYN comes here, and the MSS is in no other.
+        let handle = &mut entry.verdict.log[direction as usize];
+        let (packets, bytes) = traffic(packet);
+        if !self.log.add(*handle, packets, bytes, now.unix) {
+            self.log.record(handle, logged(eni, packet, Action::Accept), now.unix);
+        }
+        Some(origin)
+    }
+
     fn known(
         &mut self,
         flow: FlowId,
@@ -90,7 +136,14 @@ impl<U> EniStage<U> {
     /// Judges a packet of the flow `flow` away from the interface. Security groups have no say: replies to what they let in are
     /// let out.
     #[inline]
-    pub fn egress(&mut self, flow: FlowId, mut packet: EniPacket<'_>, now: Now, counters: &Counters) -> Egress {
+    pub fn egress(&mut self, flow: FlowId, packet: EniPacket<'_>, now: Now, counters: &Counters) -> Egress {
+        match self.passes_plainly(flow, None, &packet, now) {
+            Some(origin) => Egress::Send(origin),
+            None => self.reply(flow, packet, now, counters),
+        }
+    }
+
+    fn reply(&mut self, flow: FlowId, mut packet: EniPacket<'_>, now: Now, counters: &Counters) -> Egress {
         let Some(entry) = self.flows.get_mut(flow) else {
             counters.deny(Reason::FlowUnknown);
             return Egress::Drop(Reason::FlowUnknown);

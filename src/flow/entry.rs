@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::tcp_track::TcpTrack;
-use crate::packet::FiveTuple;
+use super::tcp_track::{TcpSegment, TcpTrack};
+use crate::packet::{FiveTuple, PacketMeta};
 use crate::time::Moment;
 
 /// Which way a packet of a flow goes.
@@ -140,6 +140,20 @@ impl<V, U> FlowEntry<V, U> {
     #[inline]
     pub const fn ended(&self) -> Option<EndCause> {
         self.ended
+    }
+
+    /// Takes notice of a packet if it is what nearly every one is: data or an acknowledgement in the middle of a live TCP
+    /// connection, which changes no state. Says no to all others and takes no notice of them.
+    #[inline]
+    pub fn observe_plain(&mut self, direction: Direction, packet: &PacketMeta, now: Moment) -> bool {
+        if self.ended.is_none()
+            && let Tracking::Tcp(track) = &mut self.tracking
+            && track.observe_plain(direction, &TcpSegment::of(packet))
+        {
+            self.last_seen = now;
+            return true;
+        }
+        false
     }
 
     pub(super) fn is_half_open(&self) -> bool {

@@ -263,15 +263,11 @@ impl<V: Copy, U> FlowTable<V, U> {
             return Observed::Late(Reason::FlowClosed);
         };
         let Some(entry) = &mut slot.entry else { return Observed::Late(Reason::FlowClosed) };
+        if entry.observe_plain(direction, packet, now) {
+            return Observed::Active;
+        }
         if entry.ended == Some(EndCause::Idle) {
             return late_after_idle(entry, direction, packet);
-        }
-        if entry.ended.is_none()
-            && let Tracking::Tcp(track) = &mut entry.tracking
-            && track.observe_plain(direction, &TcpSegment::of(packet))
-        {
-            entry.last_seen = now;
-            return Observed::Active;
         }
         self.observe_any(id, direction, packet, now)
     }

@@ -1,4 +1,4 @@
-//! Packets of known flows through parse, flow and verdict, in memory: what a packet costs before TCP sees it.
+//! Packets of known flows through parse_meta, flow and verdict, in memory: what a packet costs before TCP sees it.
 //!
 //! One thread, no system calls, no device. The stages are the endpoint's own.
 
@@ -15,7 +15,7 @@ use crate::config::Topology;
 use crate::edge::{Fault, OrFault};
 use crate::eni::{EniPacket, EniSnapshot, EniStage, FlowLogSettings, Ingress, Origin};
 use crate::flow::FlowSeed;
-use crate::packet::{VirtioHeader, parse};
+use crate::packet::{VirtioHeader, parse_meta};
 use crate::time::{Moment, Now, UnixTime};
 use crate::verdict::{Counters, Reason};
 
@@ -57,7 +57,7 @@ pub fn run(
     let mut packets = Vec::new();
     for flow in 0..flows.min(FLOWS) {
         let mut syn = packet(topology, flow, true)?;
-        let meta = *parse(&syn).map_err(denied)?.meta();
+        let meta = parse_meta(&syn).map_err(denied)?;
         let first = EniPacket { bytes: &mut syn, meta: &meta, header: &VirtioHeader::default() };
         let verdict = stage.ingress(Origin::Vpc, first, now, &counters);
         if !matches!(verdict, Ingress::Deliver { first: true, .. }) {
@@ -71,7 +71,7 @@ pub fn run(
         for _ in 0..BATCH {
             at = (at + STRIDE) % packets.len();
             let bytes = &mut packets[at];
-            let meta = *parse(std::hint::black_box(bytes)).map_err(denied)?.meta();
+            let meta = parse_meta(std::hint::black_box(bytes)).map_err(denied)?;
             if way == Way::Parse {
                 std::hint::black_box(meta);
                 continue;

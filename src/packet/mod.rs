@@ -32,7 +32,7 @@ pub use merge::{MERGED_LEN_MAX, Merger, Run};
 pub use mss::{clamp_mss, mss_option};
 pub use reset::{RESET_LEN_MAX, emit_reset};
 pub use segment::{BufferTooSmall, Segmenter};
-pub use view::{IPV6_EXTENSION_LIMIT, PACKET_LEN_MAX, PacketMeta, PacketView, TcpFlags, parse};
+pub use view::{IPV6_EXTENSION_LIMIT, PACKET_LEN_MAX, PacketMeta, PacketView, TcpFlags, parse, parse_meta};
 pub use virtio::{GsoType, VIRTIO_HEADER_LEN, VirtioHeader, complete_checksum};
 
 #[cfg(test)]

@@ -223,15 +223,37 @@ impl std::ops::Deref for PacketView<'_> {
 /// [`Reason::PacketMalformed`], [`Reason::PacketChecksum`] (IPv4 header), [`Reason::PacketFragment`].
 #[inline(always)]
 pub fn parse(bytes: &[u8]) -> Result<PacketView<'_>, Reason> {
-    match bytes.first().map(|b| b >> 4) {
-        Some(4) => parse_ipv4(bytes),
-        Some(6) => parse_ipv6(bytes),
-        _ => Err(Reason::PacketMalformed),
-    }
+    let meta = parse_meta(bytes)?;
+    Ok(PacketView { bytes: bytes.get(..meta.packet_len()).unwrap_or_default(), meta })
+}
+
+/// What [`parse`] finds, for whoever is about to change the bytes.
+///
+/// # Errors
+/// As [`parse`].
+#[inline(always)]
+pub fn parse_meta(bytes: &[u8]) -> Result<PacketMeta, Reason> {
+    // Both versions meet before anything is put together: otherwise it is put together twice, and copied.
+    let network = match bytes.first().map(|b| b >> 4) {
+        Some(4) => parse_ipv4(bytes)?,
+        Some(6) => parse_ipv6(bytes)?,
+        _ => return Err(Reason::PacketMalformed),
+    };
+    parse_transport(network)
+}
+
+/// What the IP header said.
+struct Network<'a> {
+    packet: &'a [u8],
+    /// Where the header above IP starts.
+    transport: usize,
+    addresses: Addresses,
+    protocol: Protocol,
+    hop_limit: u8,
 }
 
 #[inline(always)]
-fn parse_ipv4(bytes: &[u8]) -> Result<PacketView<'_>, Reason> {
+fn parse_ipv4(bytes: &[u8]) -> Result<Network<'_>, Reason> {
     let header = Ipv4HeaderSlice::from_slice(bytes).map_err(|_| Reason::PacketMalformed)?;
     let header_len = header.slice().len();
     // A total length of zero ("more than 65,535, ask the device") is no packet of ours.
@@ -247,16 +269,22 @@ fn parse_ipv4(bytes: &[u8]) -> Result<PacketView<'_>, Reason> {
         return Err(Reason::PacketFragment);
     }
     let addresses = Addresses::V4 { src: header.source().into(), dst: header.destination().into() };
-    parse_transport(packet, header_len, addresses, Protocol(header.protocol().0), header.ttl())
+    Ok(Network {
+        packet,
+        transport: header_len,
+        addresses,
+        protocol: Protocol(header.protocol().0),
+        hop_limit: header.ttl(),
+    })
 }
 
-fn parse_ipv6(bytes: &[u8]) -> Result<PacketView<'_>, Reason> {
+fn parse_ipv6(bytes: &[u8]) -> Result<Network<'_>, Reason> {
     let header = Ipv6HeaderSlice::from_slice(bytes).map_err(|_| Reason::PacketMalformed)?;
     let len = header.slice().len() + usize::from(header.payload_length());
     let packet = bytes.get(..len).ok_or(Reason::PacketMalformed)?;
     let addresses = Addresses::V6 { src: header.source().into(), dst: header.destination().into() };
-    let (protocol, offset) = skip_extensions(packet, header.next_header().0, header.slice().len())?;
-    parse_transport(packet, offset, addresses, protocol, header.hop_limit())
+    let (protocol, transport) = skip_extensions(packet, header.next_header().0, header.slice().len())?;
+    Ok(Network { packet, transport, addresses, protocol, hop_limit: header.hop_limit() })
 }
 
 /// Walks the extension headers (RFC 8200 §4); returns the protocol above them and where it starts.
@@ -299,13 +327,8 @@ fn skip_extensions(packet: &[u8], first: u8, mut offset: usize) -> Result<(Proto
 }
 
 #[inline(always)]
-fn parse_transport(
-    packet: &[u8],
-    transport: usize,
-    addresses: Addresses,
-    protocol: Protocol,
-    hop_limit: u8,
-) -> Result<PacketView<'_>, Reason> {
+fn parse_transport(network: Network<'_>) -> Result<PacketMeta, Reason> {
+    let Network { packet, transport, addresses, protocol, hop_limit } = network;
     let segment = packet.get(transport..).ok_or(Reason::PacketMalformed)?;
     let (mut ports, mut numbers, mut tcp_flags, mut icmp) = ((0, 0), (0, 0), TcpFlags::default(), (0, 0));
     let mut transport_len = segment.len();
@@ -335,7 +358,7 @@ fn parse_transport(
         }
         _ => 0,
     };
-    let meta = PacketMeta {
+    Ok(PacketMeta {
         tuple: FiveTuple { addresses, src_port: ports.0, dst_port: ports.1, protocol },
         packet_len: packet.len() as u32,
         tcp_sequence: numbers.0,
@@ -349,8 +372,7 @@ fn parse_transport(
         hop_limit,
         icmp_type: icmp.0,
         icmp_code: icmp.1,
-    };
-    Ok(PacketView { bytes: packet, meta })
+    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use super::affinity::FlowAffinity;
 use crate::config::Topology;
 use crate::packet::checksum::{ChecksumState, verify_transport};
-use crate::packet::{FiveTuple, Merger, PacketMeta, Run, Segmenter, VIRTIO_HEADER_LEN, VirtioHeader, clamp_mss, parse};
+use crate::packet::{
+    FiveTuple, Merger, PacketMeta, Run, Segmenter, VIRTIO_HEADER_LEN, VirtioHeader, clamp_mss, parse_meta,
+};
 use crate::time::Moment;
 use crate::tunnel::esp::ESP_HEADROOM;
 use crate::tunnel::{Received, TunnelEnd, batch, mtu};
@@ -79,7 +81,7 @@ impl Forwarder {
         let (header, bytes) = VirtioHeader::parse(slot)?;
         counters.count(Event::PacketsRx);
         counters.add(Event::BytesRx, bytes.len() as u64);
-        let meta = *parse(bytes)?.meta();
+        let meta = parse_meta(bytes)?;
         header.verify(&meta)?;
         if !(self.on_premises.contains(meta.tuple().src()) && self.aws.contains(meta.tuple().dst())) {
             return Err(Reason::CannotRoute);
@@ -150,7 +152,7 @@ impl Forwarder {
     /// receiver's to find, and must not become a right one here.
     #[inline]
     fn decapsulate(&mut self, packet: &mut [u8], sa: usize, counters: &Counters) -> Result<(PacketMeta, bool), Reason> {
-        let meta = *parse(packet)?.meta();
+        let meta = parse_meta(packet)?;
         let tuple: FiveTuple = meta.tuple();
         if !(self.aws.contains(tuple.src()) && self.on_premises.contains(tuple.dst())) {
             return Err(Reason::CannotRoute);

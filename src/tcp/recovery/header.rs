@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::scoreboard::BLOCKS;
 use crate::packet::checksum::{fill_ipv4_header, fill_transport};
-use crate::packet::{PacketMeta, Protocol, TcpFlags, parse};
+use crate::packet::{PacketMeta, Protocol, TcpFlags, parse_meta};
 
 const OPTION_END: u8 = 0;
 const OPTION_NOP: u8 = 1;
@@ -35,7 +35,7 @@ impl<'p> Header<'p> {
     /// `None` if it is not TCP.
     #[inline]
     pub(super) fn parse(bytes: &'p mut [u8]) -> Option<Self> {
-        let meta = *parse(bytes).ok()?.meta();
+        let meta = parse_meta(bytes).ok()?;
         let is_tcp = meta.tuple_ref().protocol == Protocol::TCP && meta.transport_len() >= TCP_HEADER;
         is_tcp.then_some(Self { bytes, meta })
     }
@@ -211,8 +211,7 @@ impl Template {
         } else {
             packet[4..6].copy_from_slice(&((len - 40) as u16).to_be_bytes());
         }
-        if let Ok(view) = parse(packet) {
-            let meta = *view.meta();
+        if let Ok(meta) = parse_meta(packet) {
             fill_transport(packet, &meta);
         }
         len

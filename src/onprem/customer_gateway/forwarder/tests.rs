@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::{PathDirection, PathProfile, builtin};
 use crate::packet::testing::PacketSpec;
-use crate::packet::{GsoType, TcpFlags, VIRTIO_HEADER_LEN, mss_option};
+use crate::packet::{GsoType, TcpFlags, VIRTIO_HEADER_LEN, mss_option, parse};
 use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::path::Link;
 use crate::tunnel::{Side as TunnelSide, count_sent};
