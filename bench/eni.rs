@@ -50,7 +50,7 @@ impl Bench {
     /// Room for `flows` flows, and for their records.
     fn new(rules: Vec<SecurityGroupRule>, flows: u32, packet: &[u8]) -> Self {
         let mut topology = support::topology(rules);
-        let settings = &mut topology.endpoint.settings;
+        let settings = &mut topology.settings;
         (settings.flow_limit, settings.half_open_limit) = (flows, flows);
         let now = Now { mono: Moment::from_millis(1), unix: UnixTime::from_secs(60) };
         let log = FlowLogSettings { record_limit: 2 * flows as usize, ..FlowLogSettings::default() };

@@ -39,7 +39,7 @@ struct Bench {
 impl Bench {
     fn new(connections: usize) -> Self {
         let mut world = World::with(|topology| {
-            let settings = &mut topology.endpoint.settings;
+            let settings = &mut topology.settings;
             // Small buffers, as 100,000 connections of this bench send nothing.
             (settings.flow_limit, settings.half_open_limit, settings.tcp_buffer) = (131_072, 131_072, 4_096);
         });

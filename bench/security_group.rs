@@ -20,7 +20,7 @@ fn evaluation(c: &mut Criterion) {
     let denied: Vec<Subject> = subjects.iter().map(|subject| with_port(subject, 80)).collect();
     let mut group = c.benchmark_group("security_group/evaluate");
     for count in [1, 10, 100, 1_000] {
-        let rules = SecurityGroupRules::compile(&support::topology(support::rules(count)), 0);
+        let rules = SecurityGroupRules::compile(&support::topology(support::rules(count)), &[0]);
         assert!(matches!(rules.evaluate(RuleDirection::Ingress, &subjects[0]), Decision::Allow(_)));
         assert_eq!(rules.evaluate(RuleDirection::Ingress, &denied[0]), Decision::Deny);
         let mut at = 0;
@@ -46,7 +46,7 @@ fn evaluation(c: &mut Criterion) {
     for count in [10, 100, 1_000] {
         for (name, place) in [("first", 0), ("middle", count / 2)] {
             let topology = support::topology(support::rules_admitting_at(place, count));
-            let rules = SecurityGroupRules::compile(&topology, 0);
+            let rules = SecurityGroupRules::compile(&topology, &[0]);
             assert!(matches!(rules.evaluate(RuleDirection::Ingress, &subjects[0]), Decision::Allow(_)));
             let mut at = 0;
             group.bench_function(format!("allowed_by_{name}_of/{count}"), |b| {
@@ -57,7 +57,7 @@ fn evaluation(c: &mut Criterion) {
             });
         }
     }
-    let rules = SecurityGroupRules::compile(&support::topology(support::rules(1_000)), 0);
+    let rules = SecurityGroupRules::compile(&support::topology(support::rules(1_000)), &[0]);
     group.bench_function("explain/1000", |b| b.iter(|| rules.explain(RuleDirection::Ingress, black_box(&denied[0]))));
 }
 

@@ -159,14 +159,21 @@ pub fn topology(ingress: Vec<SecurityGroupRule>) -> Topology {
             ingress,
             egress: vec![],
         }],
-        endpoint: Endpoint {
+        endpoints: vec![Endpoint {
             id: "vpce-1".to_owned(),
             dns_token: "abcdefgh".to_owned(),
-            enis: vec![Eni { id: "eni-1".to_owned(), subnet: 0, ipv4: ENI, ipv6: None, security_groups: vec![0] }],
+            enis: vec![Eni {
+                slot: 0,
+                id: "eni-1".to_owned(),
+                subnet: 0,
+                ipv4: ENI,
+                ipv6: None,
+                security_groups: vec![0],
+            }],
             private_dns: true,
             policy: None,
-            settings: EndpointSettings { half_open_limit: 65_536, ..EndpointSettings::default() },
-        },
+        }],
+        settings: EndpointSettings { half_open_limit: 65_536, ..EndpointSettings::default() },
         hosts: vec![],
         on_premises: OnPremises {
             cidr: "192.168.10.0/24".parse().expect("a CIDR"),

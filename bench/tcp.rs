@@ -8,7 +8,7 @@
 mod allocations;
 
 use std::hint::black_box;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -19,16 +19,8 @@ const BURST: usize = 64;
 const LEGS: [(&str, Leg, [&str; 2]); 2] =
     [("vpc", Leg::Vpc, ["10.0.1.10", "10.0.1.5"]), ("tunnel", Leg::Tunnel, ["192.168.10.20", "169.254.10.1"])];
 
-fn stage(address: IpAddr, buffer: usize) -> TcpStage {
-    TcpStage::new(&TcpSetup {
-        addresses: vec![address],
-        offload: true,
-        vpc_mtu: 8_500,
-        tunnel_mtu: 1_438,
-        buffer,
-        limit: 4_096,
-        seed: 7,
-    })
+fn stage(buffer: usize) -> TcpStage {
+    TcpStage::new(&TcpSetup { offload: true, vpc_mtu: 8_500, tunnel_mtu: 1_438, buffer, limit: 4_096, seed: 7 })
 }
 
 /// One end of every connection.
@@ -94,14 +86,10 @@ impl Wire {
     fn new(leg: Leg, [client, server]: [&str; 2], connections: usize, buffer: usize) -> Self {
         let [client, server] =
             [client, server].map(|address| SocketAddr::new(address.parse().expect("an address"), 443));
-        let end = |address: SocketAddr| End {
-            stage: stage(address.ip(), buffer),
-            connections: Vec::new(),
-            out: PacketBuffer::default(),
-        };
+        let end = || End { stage: stage(buffer), connections: Vec::new(), out: PacketBuffer::default() };
         let mut wire = Self {
-            client: end(client),
-            server: end(server),
+            client: end(),
+            server: end(),
             leg,
             addresses: [client, server],
             port: 0,

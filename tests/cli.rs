@@ -221,7 +221,7 @@ fn a_sound_topology_is_summed_up() {
     assert_eq!(home.run("check quickstart").ok(), said);
     let report = home.run("check -o json blog").json();
     assert_eq!((&report["ok"], &report["faults"]), (&Value::Bool(true), &Value::Array(vec![])));
-    assert_eq!(report["topology"]["endpoint"]["enis"][0]["ipv4"], "10.0.1.100");
+    assert_eq!(report["topology"]["endpoints"][0]["enis"][0]["ipv4"], "10.0.1.100");
 }
 
 const PRINTED_SHOWN: &str =
@@ -501,7 +501,7 @@ enforced:
     home.topology(&[("ipv4 = \"10.0.1.100\"", "ipv4 = \"10.0.1.101\""), ("name = \"stranger\"", "name = \"strange\"")]);
     let refused = format!(
         "error: this cannot change while the lab runs
-    endpoint.enis[eni-0a1b2c3d4e5f60718].ipv4: 10.0.1.100 → 10.0.1.101
+    endpoints[vpce-0123456789abcdef0].enis[eni-0a1b2c3d4e5f60718].ipv4: 10.0.1.100 → 10.0.1.101
     hosts: app, stranger, onprem → app, strange, onprem
   where: {file}
   do:    vpce lab up --replace {file}

@@ -19,7 +19,7 @@ const STREAM: &str = "/2021-11-15/functions/echo/response-streaming-invocations"
 
 /// A worker that holds so many bytes of bodies.
 fn with_budget(bytes: usize) -> World {
-    World::with(|topology| topology.endpoint.settings.http_body_budget = bytes)
+    World::with(|topology| topology.settings.http_body_budget = bytes)
 }
 
 /// A request's bytes with its body in chunks of `size`, up to and without the last one.
@@ -135,7 +135,7 @@ fn another_budget_counts_from_the_next_body_on() {
     let mut world = with_budget(10_000);
     let client = world.connected(APP, 50_000);
     assert_eq!(world.call(client, invoke(&payload(20_000))).status, 429);
-    world.update(2, |topology| topology.endpoint.settings.http_body_budget = 20_000);
+    world.update(2, |topology| topology.settings.http_body_budget = 20_000);
     assert_eq!(world.call(client, invoke(&payload(20_000))).status, 200);
     world.wind_down();
 }

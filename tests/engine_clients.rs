@@ -80,7 +80,7 @@ fn a_head_that_trickles_is_given_up_ten_seconds_after_its_first_byte() {
 
 #[test]
 fn a_body_may_be_slow_but_not_silent() {
-    let mut world = World::with(|topology| topology.endpoint.settings.http_rate_grace = 5 * MINUTE);
+    let mut world = World::with(|topology| topology.settings.http_rate_grace = 5 * MINUTE);
     let client = world.connected(APP, 50_000);
     let bytes = signed("Admin", world.now.unix, invoke(b"\"abcdefgh\""));
     let (head, body) = bytes.split_at(bytes.len() - 10);
@@ -320,7 +320,7 @@ fn a_strangers_acknowledgement_does_not_end_a_handshake() {
 
 #[test]
 fn a_reset_before_the_handshakes_end_frees_the_connection_at_once() {
-    let mut world = World::with(|topology| topology.endpoint.settings.half_open_limit = 10);
+    let mut world = World::with(|topology| topology.settings.half_open_limit = 10);
     let to = world.eni(APP.parse().unwrap());
     for n in 0..1_000_u16 {
         let from = format!("10.0.1.10:{}", 2_000 + n).parse().unwrap();
@@ -351,7 +351,7 @@ fn a_syn_that_no_socket_takes_leaves_no_connection() {
 
 #[test]
 fn a_half_open_flood_is_capped_and_passes() {
-    let mut world = World::with(|topology| topology.endpoint.settings.half_open_limit = 200);
+    let mut world = World::with(|topology| topology.settings.half_open_limit = 200);
     let to = world.eni(APP.parse().unwrap());
     let flood = |world: &mut World, base: u32| {
         for n in 0..2_000_u32 {

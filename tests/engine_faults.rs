@@ -19,7 +19,7 @@ const ADDRESSES: [&str; 3] = ["10.0.1.10", "2001:db8:1234:1a01::a", "192.168.10.
 fn echo_through(faults: Faults, seed: u64, address: &str, len: usize) -> World {
     // Patience, so that it is the path that is tested and not the time-outs.
     let mut world = World::with(|topology| {
-        let settings = &mut topology.endpoint.settings;
+        let settings = &mut topology.settings;
         settings.tcp_handshake_timeout = 5 * MINUTE;
         settings.tls_handshake_timeout = 5 * MINUTE;
         settings.http_head_timeout = 5 * MINUTE;

@@ -179,12 +179,12 @@ fn a_changed_policy_decides_the_next_request_on_the_same_connection() {
     assert_eq!((world.count("POLICY_DECISION_MADE"), world.count("POLICY_DECISION_KEPT")), (1, 1));
     let deny = r#"{"Statement":[{"Effect":"Deny","Principal":"*","Action":"lambda:*","Resource":"*"}]}"#;
     world.update(2, |topology| {
-        topology.endpoint.policy = Some(PolicyText { origin: "test".to_owned(), text: deny.to_owned() });
+        topology.endpoints[0].policy = Some(PolicyText { origin: "test".to_owned(), text: deny.to_owned() });
     });
     assert_eq!(world.call(client, invoke(b"2")).status, 403);
     assert_eq!(world.call(client, invoke(b"2")).status, 403);
     assert_eq!(world.count("ENDPOINT_POLICY_DENY"), 2);
-    world.update(3, |topology| topology.endpoint.policy = None);
+    world.update(3, |topology| topology.endpoints[0].policy = None);
     assert_eq!(world.call(client, invoke(b"3")).status, 200);
     // What was decided under one snapshot is not remembered under the next.
     assert_eq!((world.count("POLICY_DECISION_MADE"), world.count("POLICY_DECISION_KEPT")), (3, 2));
@@ -196,8 +196,8 @@ fn a_changed_policy_decides_the_next_request_on_the_same_connection() {
 fn a_flow_that_is_silent_for_350_seconds_is_forgotten_and_its_late_packet_treated_as_set() {
     for (late, address) in [(Unanswered::Drop, APP), (Unanswered::Reset, APP), (Unanswered::Reset, ON_PREMISES)] {
         let mut world = World::with(|topology| {
-            topology.endpoint.settings.http_idle_timeout = Duration::from_secs(6_000);
-            topology.endpoint.settings.late_packet = late;
+            topology.settings.http_idle_timeout = Duration::from_secs(6_000);
+            topology.settings.late_packet = late;
         });
         let client = world.connected(address, 50_000);
         // Each packet begins the time anew.
@@ -247,7 +247,7 @@ fn a_five_tuple_can_be_used_again_as_soon_as_its_connection_is_over() {
 fn what_is_no_tcp_to_443_gets_no_answer_or_a_reset_where_that_is_set() {
     for setting in [Unanswered::Drop, Unanswered::Reset] {
         let mut world = World::with(|topology| {
-            topology.endpoint.settings.other_port = setting;
+            topology.settings.other_port = setting;
             topology.security_groups[0].ingress[0].traffic = Traffic::All;
         });
         let eni = world.eni(APP.parse().unwrap());
@@ -273,11 +273,11 @@ fn what_is_no_tcp_to_443_gets_no_answer_or_a_reset_where_that_is_set() {
 /// Six zones, the most a Region has, with two addresses each.
 fn six_enis(topology: &mut Topology) {
     for n in 1..6_u8 {
-        let mut eni = topology.endpoint.enis[0].clone();
-        eni.id = format!("eni-{n}");
+        let mut eni = topology.endpoints[0].enis[0].clone();
+        (eni.slot, eni.id) = (u16::from(n), format!("eni-{n}"));
         eni.ipv4 = [10, 0, 1, 100 + n].into();
         eni.ipv6 = eni.ipv6.map(|address| Ipv6Addr::from(u128::from(address) + u128::from(n)));
-        topology.endpoint.enis.push(eni);
+        topology.endpoints[0].enis.push(eni);
     }
 }
 
@@ -311,8 +311,8 @@ fn an_eni_answers_only_for_its_own_address() {
 #[test]
 fn a_full_flow_table_refuses_new_connections_and_keeps_the_old() {
     let mut world = World::with(|topology| {
-        topology.endpoint.settings.flow_limit = 50;
-        topology.endpoint.settings.half_open_limit = 50;
+        topology.settings.flow_limit = 50;
+        topology.settings.half_open_limit = 50;
     });
     let clients: Vec<_> = (0..49).map(|n| world.connected(APP, 40_000 + n)).collect();
     // Connections to the function host take sockets of the same number.

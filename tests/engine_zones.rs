@@ -6,12 +6,9 @@ mod world;
 
 use std::time::Duration;
 
-use hickory_proto::op::{Message, MessageType, OpCode, Query};
-use hickory_proto::rr::{Name, RecordType};
 use vpce::config::Topology;
-use vpce::engine::{EniLoad, Port};
-use vpce::packet::parse;
-use world::{NAME, World, invoke, raw};
+use vpce::engine::EniLoad;
+use world::{NAME, World, invoke};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -25,10 +22,10 @@ const B: &str = "10.0.9.100";
 /// The quickstart with an eni in a second zone.
 fn two_zones(topology: &mut Topology) {
     topology.subnets[1].zone = "us-east-2b".to_owned();
-    let mut eni = topology.endpoint.enis[0].clone();
-    (eni.id, eni.subnet) = ("eni-b".to_owned(), 1);
+    let mut eni = topology.endpoints[0].enis[0].clone();
+    (eni.slot, eni.id, eni.subnet) = (1, "eni-b".to_owned(), 1);
     (eni.ipv4, eni.ipv6) = (B.parse().unwrap(), Some("2001:db8:1234:1a09::64".parse().unwrap()));
-    topology.endpoint.enis.push(eni);
+    topology.endpoints[0].enis.push(eni);
 }
 
 fn world() -> World {
@@ -39,21 +36,6 @@ fn world() -> World {
 fn load(world: &World, eni: usize) -> (usize, usize) {
     let EniLoad { connections, in_flight } = world.engine.eni_load()[eni];
     (connections, in_flight)
-}
-
-/// The addresses that the resolver gives, sorted.
-fn resolve(world: &mut World, name: &str) -> Vec<String> {
-    let mut query = Message::new(7, MessageType::Query, OpCode::Query);
-    query.add_query(Query::query(Name::from_ascii(name).unwrap(), RecordType::A));
-    let (from, to) = ("10.0.1.10:5353".parse().unwrap(), "10.0.0.2:53".parse().unwrap());
-    world.inject(Port::Router, &raw::udp(from, to, 64, &query.to_vec().unwrap()));
-    world.settle();
-    let (_, buffer) = world.unclaimed.pop().unwrap();
-    let meta = *parse(&buffer[10..]).unwrap().meta();
-    let answer = Message::from_vec(&buffer[10..][meta.payload_offset()..]).unwrap();
-    let mut addresses: Vec<_> = answer.answers.iter().map(|record| record.data.to_string()).collect();
-    addresses.sort_unstable();
-    addresses
 }
 
 #[test]
@@ -78,7 +60,7 @@ fn an_eni_that_is_down_is_silent_both_ways_and_its_connections_go_on_when_it_is_
         assert!(world.clients[idle].reply().is_none() && !world.clients[new].is_connected());
         assert!(![live, idle, new].iter().any(|&client| world.clients[client].is_closed()), "nobody is told");
         assert_eq!(load(&world, 0), (2, 1), "the answer went nowhere, so it is still in flight");
-        let eni = world.topology.endpoint.enis[0].id.clone();
+        let eni = world.topology.endpoints[0].enis[0].id.clone();
         let denials = world.engine.denials();
         assert!(!denials.is_empty() && denials.iter().all(|denial| denial.eni.as_deref() == Some(&eni)));
         assert!(
@@ -113,10 +95,10 @@ fn names_lead_to_healthy_enis_to_all_if_there_is_none_and_a_zones_own_name_to_it
         world.engine.set_eni_health(0, healthy[0]);
         world.engine.set_eni_health(1, healthy[1]);
         for name in [NAME, REGIONAL] {
-            assert_eq!(resolve(&mut world, name), found, "{name} {healthy:?}");
+            assert_eq!(world.resolve(name), found, "{name} {healthy:?}");
         }
-        assert_eq!(resolve(&mut world, ZONAL), [A], "{healthy:?}");
-        assert_eq!(resolve(&mut world, &ZONAL.replace("us-east-2a.", "us-east-2b.")), [B], "{healthy:?}");
+        assert_eq!(world.resolve(ZONAL), [A], "{healthy:?}");
+        assert_eq!(world.resolve(&ZONAL.replace("us-east-2a.", "us-east-2b.")), [B], "{healthy:?}");
     }
 }
 
@@ -125,9 +107,9 @@ fn new_rules_do_not_mend_an_eni() {
     let mut world = world();
     let live = world.connected(APP, 50_000);
     world.engine.set_eni_health(0, false);
-    world.update(2, |topology| topology.endpoint.settings.mss_clamp = 1_000);
+    world.update(2, |topology| topology.settings.mss_clamp = 1_000);
     assert_eq!(world.engine.eni_health().down().collect::<Vec<_>>(), [0]);
-    assert_eq!(resolve(&mut world, NAME), [B]);
+    assert_eq!(world.resolve(NAME), [B]);
     world.request(live, invoke(b"1"));
     world.run_for(3 * SECOND);
     assert!(world.far.invoked == 0 && world.count("ENI_DOWN") > 0);
@@ -186,7 +168,7 @@ fn clients_that_try_again_lose_no_more_than_was_in_flight() {
     let lost = clients.iter().step_by(3).filter(|&&client| world.clients[client].reply().is_none()).count();
     assert_eq!(lost, in_flight);
     // Their second try, by the name.
-    assert_eq!(resolve(&mut world, NAME), [B]);
+    assert_eq!(world.resolve(NAME), [B]);
     world.far.delay = Duration::ZERO;
     for n in 0..lost as u16 {
         let second = world.connect_to(1, APP, 51_000 + n);

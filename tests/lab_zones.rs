@@ -120,7 +120,7 @@ fn resolve<const N: usize>(lab: &Lab, host: &str, names: [&str; N]) -> Vec<Value
 /// Health of the enis, as `lab status` says.
 fn health(lab: &Lab) -> Value {
     let status = lab.status();
-    let enis = status["endpoint"]["enis"].as_array().unwrap();
+    let enis = status["endpoints"][0]["enis"].as_array().unwrap();
     json!(enis.iter().map(|eni| (eni["zone"].as_str().unwrap(), &eni["healthy"])).collect::<Vec<_>>())
 }
 
@@ -225,7 +225,7 @@ names lead to the healthy enis, 1 of 2
     assert_eq!(finish(hanging), format!("\"done\" 200 {A}"), "its answer was sent once more");
     assert_eq!(finish(start_invocation(lab, ZONAL, &json!({}))), format!("\"done\" 200 {A}"));
     wait_for("nothing is in flight", 10, || {
-        let enis = lab.process("endpoint")["status"]["enis"].clone();
+        let enis = lab.process("endpoint")["status"]["endpoints"][0]["enis"].clone();
         (enis[0]["in_flight"] == 0 && enis[1]["in_flight"] == 0).then_some(())
     });
 }

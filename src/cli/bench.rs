@@ -112,7 +112,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode, Fai
         duration_s: wishes.duration.as_secs_f64(),
         warm_up_s: wishes.warm_up.as_secs_f64(),
         path: "lan",
-        mtu: source.topology.endpoint.settings.mtu.into(),
+        mtu: source.topology.settings.mtu.into(),
         busy_poll: arguments.busy_poll,
     };
     let grounds = Grounds {

@@ -47,7 +47,7 @@ fn summary(config: &str, topology: &Topology) -> String {
     let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
     let parts = [
         count(topology.subnets.len(), "subnet"),
-        count(topology.endpoint.enis.len(), "eni"),
+        count(topology.enis().count(), "eni"),
         count(topology.hosts.len(), "host"),
         count(topology.functions.len(), "function"),
     ];

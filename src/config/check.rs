@@ -117,7 +117,7 @@ fn topology(root: &Section<'_>, origin: &str, files: &Files<'_>) -> Topology {
     let (on_premises, on_premises_ranges) = site::on_premises(&root.section("on_premises"), vpc_ranges, &mut taken);
     let hosts = site::hosts(&root.sections("host"), &subnets, on_premises_ranges, &mut names, &mut taken);
     let endpoint_section = root.section("endpoint");
-    let endpoint = endpoint::endpoint(&endpoint_section, &around, &mut names, &mut taken);
+    let (endpoint, settings) = endpoint::endpoint(&endpoint_section, &around, &mut names, &mut taken);
     let paths = path::paths(&root.section("path"));
     let tunnel = site::tunnel(&root.section("tunnel"), &paths, vpc_ranges, on_premises_ranges);
     let identities = workload::identities(&root.sections("identity"), &account, partition, files);
@@ -133,7 +133,8 @@ fn topology(root: &Section<'_>, origin: &str, files: &Files<'_>) -> Topology {
         network_acls,
         prefix_lists,
         security_groups,
-        endpoint,
+        endpoints: vec![endpoint],
+        settings,
         resolver,
         hosts,
         on_premises,

@@ -26,7 +26,7 @@ pub(super) fn endpoint(
     around: &Surroundings<'_>,
     names: &mut Names,
     taken: &mut Taken,
-) -> Endpoint {
+) -> (Endpoint, EndpointSettings) {
     let id = names.id(section, "id", "vpce", 0);
     let dns_token = section.parsed("dns_token", |text| {
         let token = text.len() == 8 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
@@ -59,7 +59,8 @@ pub(super) fn endpoint(
     });
     let enis = enis(section, around, dualstack, &groups, names, taken);
     let settings = settings(&section.section("settings"));
-    Endpoint { id, dns_token, enis, private_dns: wants_private_dns, policy: policies.into_iter().next(), settings }
+    let policy = policies.into_iter().next();
+    (Endpoint { id, dns_token, enis, private_dns: wants_private_dns, policy }, settings)
 }
 
 /// The groups that `security_groups` names; without it the VPC's default group, as AWS does.
@@ -130,6 +131,7 @@ fn enis(
         let (v4, v6) = host_addresses(section, home, &id, taken);
         open.push((enis.len(), subnet, v4.is_none() && !section.has("ipv4"), v6.is_none() && !section.has("ipv6")));
         enis.push(Eni {
+            slot: enis.len() as u16,
             id,
             subnet: subnet.unwrap_or(0),
             ipv4: v4.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED),
@@ -145,7 +147,8 @@ fn enis(
                 names.push("eni", &id);
                 open.push((enis.len(), Some(subnet), true, true));
                 let ipv4 = std::net::Ipv4Addr::UNSPECIFIED;
-                enis.push(Eni { id, subnet, ipv4, ipv6: None, security_groups: groups.to_vec() });
+                let slot = enis.len() as u16;
+                enis.push(Eni { slot, id, subnet, ipv4, ipv6: None, security_groups: groups.to_vec() });
             }
         }
     }
@@ -319,5 +322,6 @@ pub(super) fn resolver(section: &Section<'_>, subnets: &[(Subnet, Ranges)], take
         private_dns_api_aws: section.boolean("private_dns_api_aws").map_or(defaults.private_dns_api_aws, |at| at.value),
         public_address,
         public_address6,
+        api_address: section.parsed("api_address", ipv4).map_or(defaults.api_address, |at| at.value),
     }
 }

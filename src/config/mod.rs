@@ -26,6 +26,7 @@ pub use builtin::{BUILTIN_NAMES, Builtin, builtin};
 pub use check::check;
 pub use fault::{Fault, Faults};
 pub use model::*;
+pub use names::API_SERVICES;
 pub use units::duration;
 
 #[cfg(test)]

@@ -38,8 +38,10 @@ pub struct Topology {
     pub prefix_lists: Vec<PrefixList>,
     /// Its security groups.
     pub security_groups: Vec<SecurityGroup>,
-    /// The interface endpoint.
-    pub endpoint: Endpoint,
+    /// Interface endpoints for the service: one in a file, any number once the API was used.
+    pub endpoints: Vec<Endpoint>,
+    /// Behaviour of all of them, with AWS's values as defaults.
+    pub settings: EndpointSettings,
     /// The VPC's resolver.
     pub resolver: Resolver,
     /// Machines, in the VPC and on-premises, each a network namespace of the lab.
@@ -54,6 +56,29 @@ pub struct Topology {
     pub identities: Vec<Identity>,
     /// The functions on the function host.
     pub functions: Vec<Function>,
+}
+
+impl Topology {
+    /// The enis of all endpoints, each with its endpoint.
+    pub fn enis(&self) -> impl Iterator<Item = (&Endpoint, &Eni)> + Clone {
+        self.endpoints.iter().flat_map(|endpoint| endpoint.enis.iter().map(move |eni| (endpoint, eni)))
+    }
+
+    /// The eni in this slot.
+    pub fn eni(&self, slot: usize) -> Option<&Eni> {
+        self.enis().map(|(_, eni)| eni).find(|eni| usize::from(eni.slot) == slot)
+    }
+
+    /// How long a table by slots has to be.
+    pub fn eni_slots(&self) -> usize {
+        self.enis().map(|(_, eni)| usize::from(eni.slot) + 1).max().unwrap_or(0)
+    }
+
+    /// The endpoint whose private DNS names lead to it inside the VPC; there is one at most.
+    pub fn private_dns_endpoint(&self) -> Option<&Endpoint> {
+        let is_possible = self.vpc.dns_support && self.vpc.dns_hostnames;
+        self.endpoints.iter().find(|endpoint| is_possible && endpoint.private_dns)
+    }
 }
 
 /// The VPC.
@@ -94,6 +119,8 @@ pub struct Resolver {
     pub public_address: Ipv4Addr,
     /// The same for IPv6.
     pub public_address6: Ipv6Addr,
+    /// Where the APIs of other services are, EC2's for one: a documentation address, too, to which the VPC has a route.
+    pub api_address: Ipv4Addr,
 }
 
 impl Default for Resolver {
@@ -106,6 +133,7 @@ impl Default for Resolver {
             // RFC 5737 and RFC 3849.
             public_address: Ipv4Addr::new(192, 0, 2, 1),
             public_address6: Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1),
+            api_address: Ipv4Addr::new(192, 0, 2, 2),
         }
     }
 }
@@ -255,7 +283,7 @@ pub struct NetworkAclEntry {
     pub allow: bool,
 }
 
-/// The interface endpoint.
+/// An interface endpoint.
 #[derive(Clone, Debug, Serialize)]
 pub struct Endpoint {
     /// `vpce-…`.
@@ -268,8 +296,6 @@ pub struct Endpoint {
     pub private_dns: bool,
     /// The endpoint policy as written; `None` is full access.
     pub policy: Option<PolicyText>,
-    /// Behaviour, with AWS's values as defaults.
-    pub settings: EndpointSettings,
 }
 
 /// A policy document and where it came from, for messages.
@@ -281,9 +307,11 @@ pub struct PolicyText {
     pub text: String,
 }
 
-/// The endpoint's interface in one subnet.
+/// An endpoint's interface in one subnet.
 #[derive(Clone, Debug, Serialize)]
 pub struct Eni {
+    /// Its number among all enis of the lab, whatever endpoint they belong to: its device's name and its place in tables.
+    pub slot: u16,
     /// `eni-…`.
     pub id: String,
     /// Index into [`Topology::subnets`].

@@ -1,6 +1,9 @@
 //! DNS names that follow from a topology: those of the service and those of its endpoint.
 
-use super::model::{Eni, Topology};
+use super::model::{Endpoint, Eni, Topology};
+
+/// The other services whose APIs a lab has, as they are called in names.
+pub const API_SERVICES: [&str; 1] = ["ec2"];
 
 impl Topology {
     /// What AWS API names of the partition end in: `amazonaws.com`.
@@ -27,20 +30,25 @@ impl Topology {
         format!("lambda.{}.{suffix}", self.region)
     }
 
+    /// The public name of another service's regional API, `ec2.us-east-2.amazonaws.com`.
+    pub fn api_host(&self, service: &str) -> String {
+        format!("{service}.{}.{}", self.region, self.dns_suffix())
+    }
+
     /// The zone of all Lambda endpoints' own names, `lambda.us-east-2.vpce.amazonaws.com`.
     pub fn endpoint_zone(&self) -> String {
         format!("lambda.{}.vpce.{}", self.region, self.dns_suffix())
     }
 
-    /// The endpoint's regional name, `vpce-0123456789abcdef0-lj2wisx3.lambda.us-east-2.vpce.amazonaws.com`.
-    pub fn endpoint_host(&self) -> String {
-        format!("{}-{}.{}", self.endpoint.id, self.endpoint.dns_token, self.endpoint_zone())
+    /// An endpoint's regional name, `vpce-0123456789abcdef0-lj2wisx3.lambda.us-east-2.vpce.amazonaws.com`.
+    pub fn endpoint_host(&self, endpoint: &Endpoint) -> String {
+        format!("{}-{}.{}", endpoint.id, endpoint.dns_token, self.endpoint_zone())
     }
 
-    /// The zonal name of one eni, with the zone behind the token: `…-lj2wisx3-us-east-2a.lambda…`.
-    pub fn endpoint_zonal_host(&self, eni: &Eni) -> String {
+    /// The zonal name of one of its enis, with the zone behind the token: `…-lj2wisx3-us-east-2a.lambda…`.
+    pub fn endpoint_zonal_host(&self, endpoint: &Endpoint, eni: &Eni) -> String {
         let zone = self.subnets.get(eni.subnet).map_or("", |subnet| subnet.zone.as_str());
-        format!("{}-{}-{zone}.{}", self.endpoint.id, self.endpoint.dns_token, self.endpoint_zone())
+        format!("{}-{}-{zone}.{}", endpoint.id, endpoint.dns_token, self.endpoint_zone())
     }
 
     /// The zone of machines' private names: `us-east-2.compute.internal`, but `ec2.internal` in us-east-1.

@@ -196,11 +196,11 @@ impl Resolver {
         let record = |data| Record::from_rdata(name.clone(), zones.ttl, data);
         match (&found, kind) {
             (Found::Enis(enis), RecordType::A | RecordType::AAAA) => {
-                let all_down = !enis.iter().any(|eni| self.health.is_healthy(eni.index));
+                let all_down = !enis.iter().any(|eni| self.health.is_healthy(eni.slot));
                 let start = self.turn % enis.len().max(1);
                 self.turn = self.turn.wrapping_add(1);
                 let (first, last) = (&enis[start..], &enis[..start]);
-                for eni in first.iter().chain(last).filter(|eni| all_down || self.health.is_healthy(eni.index)) {
+                for eni in first.iter().chain(last).filter(|eni| all_down || self.health.is_healthy(eni.slot)) {
                     let data = match kind {
                         RecordType::A => Some(RData::A(eni.ipv4.into())),
                         _ => eni.ipv6.map(|address| RData::AAAA(address.into())),

@@ -97,7 +97,7 @@ fn names_mean_what_each_view_says() {
 #[test]
 fn without_private_dns_the_public_name_leads_nowhere_and_the_endpoints_own_names_still_work() {
     let mut topology = quickstart();
-    topology.endpoint.private_dns = false;
+    topology.endpoints[0].private_dns = false;
     let mut resolver = Resolver::new(&topology);
     assert_eq!(addresses(&mut resolver, View::Vpc, SERVICE, RecordType::A), ["192.0.2.1"]);
     assert_eq!(addresses(&mut resolver, View::Vpc, REGIONAL, RecordType::A), ["10.0.1.100"]);
@@ -225,11 +225,11 @@ fn edns_is_answered_by_edns_and_only_then() {
 #[test]
 fn an_answer_that_is_too_large_is_cut_and_says_so() {
     let mut topology = quickstart();
-    let eni = topology.endpoint.enis[0].clone();
+    let eni = topology.endpoints[0].enis[0].clone();
     for n in 0..100_u8 {
         let mut more = eni.clone();
-        more.ipv4 = Ipv4Addr::new(10, 0, 1, 101 + n);
-        topology.endpoint.enis.push(more);
+        (more.slot, more.ipv4) = (u16::from(n) + 1, Ipv4Addr::new(10, 0, 1, 101 + n));
+        topology.endpoints[0].enis.push(more);
     }
     let mut resolver = Resolver::new(&topology);
     let plain = ask(&mut resolver, View::Vpc, SERVICE, RecordType::A);

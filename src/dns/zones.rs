@@ -6,7 +6,7 @@ use hashbrown::{HashMap, HashSet};
 use hickory_proto::rr::Name;
 use hickory_proto::rr::rdata::SOA;
 
-use crate::config::{Site, Topology};
+use crate::config::{API_SERVICES, Endpoint, Eni, Site, Topology};
 
 /// Hashes by a key of its own: names come from whoever asks.
 type Hasher = foldhash::quality::RandomState;
@@ -14,8 +14,8 @@ type Hasher = foldhash::quality::RandomState;
 /// One eni as an answer gives it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EniAddress {
-    /// Its place among the endpoint's enis, and so among their states of health.
-    pub(super) index: usize,
+    /// Its place among the enis' states of health.
+    pub(super) slot: usize,
     pub(super) ipv4: Ipv4Addr,
     pub(super) ipv6: Option<Ipv6Addr>,
 }
@@ -30,7 +30,7 @@ enum Target {
 /// What a name leads to.
 #[derive(Debug)]
 pub(super) enum Found<'z> {
-    /// Enis of the endpoint, in the order of the topology.
+    /// Enis of an endpoint, in the order of the topology.
     Enis(&'z [EniAddress]),
     /// One machine.
     Address(Option<Ipv4Addr>, Option<Ipv6Addr>),
@@ -56,11 +56,10 @@ impl Zones {
     /// What the resolver in the VPC knows.
     pub(super) fn inside(topology: &Topology) -> Self {
         let mut zones = Self::public(topology);
-        let private_dns = topology.endpoint.private_dns && topology.vpc.dns_support && topology.vpc.dns_hostnames;
-        if private_dns {
-            zones.private(topology, &topology.service_host());
+        if let Some(endpoint) = topology.private_dns_endpoint() {
+            zones.private(endpoint, &topology.service_host());
             if topology.resolver.private_dns_api_aws {
-                zones.private(topology, &topology.service_host_dualstack());
+                zones.private(endpoint, &topology.service_host_dualstack());
             }
         }
         let compute = topology.compute_zone();
@@ -71,7 +70,7 @@ impl Zones {
             zones.insert(&format!("{}.{compute}", host.name), address());
             zones.machine(&compute, host.ipv4, host.ipv6);
         }
-        for eni in &topology.endpoint.enis {
+        for (_, eni) in topology.enis() {
             zones.machine(&compute, eni.ipv4, None);
         }
         zones
@@ -92,10 +91,16 @@ impl Zones {
         // The ordinary name has IPv4 addresses alone, the dual-stack one both.
         zones.insert(&topology.service_host(), Target::Address(Some(v4), None));
         zones.insert(&topology.service_host_dualstack(), Target::Address(Some(v4), Some(v6)));
-        // The endpoint's own names are public and give private addresses.
-        zones.insert(&topology.endpoint_host(), Target::Enis(enis(topology)));
-        for (eni, address) in topology.endpoint.enis.iter().zip(enis(topology)) {
-            zones.insert(&topology.endpoint_zonal_host(eni), Target::Enis(vec![address]));
+        for service in API_SERVICES {
+            let address = Target::Address(Some(topology.resolver.api_address), None);
+            zones.insert(&topology.api_host(service), address);
+        }
+        // Endpoints' own names are public and give private addresses.
+        for endpoint in &topology.endpoints {
+            zones.insert(&topology.endpoint_host(endpoint), Target::Enis(enis(endpoint)));
+            for (eni, address) in endpoint.enis.iter().zip(enis(endpoint)) {
+                zones.insert(&topology.endpoint_zonal_host(endpoint, eni), Target::Enis(vec![address]));
+            }
         }
         zones
     }
@@ -113,9 +118,9 @@ impl Zones {
     }
 
     /// A private hosted zone with the endpoint at its apex.
-    fn private(&mut self, topology: &Topology, zone: &str) {
+    fn private(&mut self, endpoint: &Endpoint, zone: &str) {
         self.apex(zone);
-        self.insert(zone, Target::Enis(enis(topology)));
+        self.insert(zone, Target::Enis(enis(endpoint)));
     }
 
     /// The name that the VPC gives an address, and back.
@@ -183,9 +188,9 @@ impl Zones {
     }
 }
 
-fn enis(topology: &Topology) -> Vec<EniAddress> {
-    let enis = topology.endpoint.enis.iter().enumerate();
-    enis.map(|(index, eni)| EniAddress { index, ipv4: eni.ipv4, ipv6: eni.ipv6 }).collect()
+fn enis(endpoint: &Endpoint) -> Vec<EniAddress> {
+    let address = |eni: &Eni| EniAddress { slot: usize::from(eni.slot), ipv4: eni.ipv4, ipv6: eni.ipv6 };
+    endpoint.enis.iter().map(address).collect()
 }
 
 /// A name from its text, with the root at its end. `None` for a label over 63 bytes or a name over 255.

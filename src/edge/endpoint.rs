@@ -15,6 +15,7 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use serde_json::{Value, json};
 
+use self::enis::EniDevices;
 use self::in_force::{InForce, Maker};
 use super::clock::Clock;
 use super::hot_loop::{Worker, WorkerHandle};
@@ -36,6 +37,7 @@ use crate::tunnel::keys::TunnelKeys;
 use crate::tunnel::path::Link;
 use crate::verdict::Counters;
 
+mod enis;
 mod in_force;
 mod zone_fault;
 
@@ -103,13 +105,14 @@ pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
         None => None,
     };
     let handles = start_workers(&plan, &snapshot, devices, clock)?;
-    let interval = plan.topology.endpoint.settings.flow_log_interval;
+    let interval = plan.topology.settings.flow_log_interval;
     let mut flow_log = FlowLogWriter::new(open_log(&plan.flow_log)?, plan.workers, interval);
 
     let EndpointPlan { socket, reload, origin, access_log, .. } = plan;
     let questioned = handles.clone();
     let captured = capture.as_ref().map(CaptureHandle::counter);
-    let mut in_force = InForce { snapshot, health: EniHealth::default(), origin, maker, reload };
+    let devices = EniDevices::new(facts.mode, facts.workers, &snapshot.topology);
+    let mut in_force = InForce { snapshot, health: EniHealth::default(), origin, maker, reload, devices };
     control::serve(&socket, move |request| match request["do"].as_str() {
         Some("status") => {
             let InForce { snapshot, health, .. } = &in_force;
@@ -238,7 +241,7 @@ fn start_worker(
 /// Each worker's queue of every device.
 fn distribute(devices: EndpointDevices, workers: usize) -> Vec<Vec<(Port, TunQueue)>> {
     let mut queues: Vec<Vec<(Port, TunQueue)>> = (0..workers).map(|_| Vec::new()).collect();
-    let enis = devices.enis.into_iter().enumerate().map(|(index, device)| (Port::Eni(index), device));
+    let enis = devices.enis.into_iter().map(|(slot, device)| (Port::Eni(usize::from(slot)), device));
     for (port, device) in enis.chain([(Port::Router, devices.vpc)]) {
         for (worker, queue) in queues.iter_mut().zip(device.into_queues()) {
             worker.push((port, queue));

@@ -7,7 +7,7 @@
 //! A packet is never handed to another thread: a hop costs as much as everything else that is done to it.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,22 +32,49 @@ const WAIT_LIMIT: Duration = Duration::from_secs(1);
 /// A packet of the largest size with its header.
 const PACKET_BUFFER: usize = VIRTIO_HEADER_LEN + 65_536 + 64;
 
-/// Something for a worker to do between turns, with the engine at hand.
-pub type Command = Box<dyn FnOnce(&mut Engine, Now) + Send>;
+/// Something for a worker to do between turns.
+enum Command {
+    /// Something to do with the engine.
+    Run(Box<dyn FnOnce(&mut Engine, Now) + Send>),
+    /// A device to serve from now on.
+    Plug(Port, TunQueue),
+    /// A device to serve no longer.
+    Unplug(Port),
+}
 
 /// Reaches a worker from another thread.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WorkerHandle {
     commands: Sender<Command>,
     waker: Arc<Waker>,
     counters: Arc<Counters>,
 }
 
+impl std::fmt::Debug for WorkerHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerHandle").finish_non_exhaustive()
+    }
+}
+
 impl WorkerHandle {
     /// Has the worker run `command` before its next turn. Returns whether it will: not if it has stopped or has too many
     /// commands waiting.
     pub fn run(&self, command: impl FnOnce(&mut Engine, Now) + Send + 'static) -> bool {
-        self.commands.try_send(Box::new(command)).is_ok() && self.waker.wake().is_ok()
+        self.send(Command::Run(Box::new(command)))
+    }
+
+    /// Has the worker serve its queue of one more device. Returns whether it will.
+    pub fn plug(&self, port: Port, queue: TunQueue) -> bool {
+        self.send(Command::Plug(port, queue))
+    }
+
+    /// Has the worker close its queue of a device. Returns whether it will.
+    pub fn unplug(&self, port: Port) -> bool {
+        self.send(Command::Unplug(port))
+    }
+
+    fn send(&self, command: Command) -> bool {
+        self.commands.try_send(command).is_ok() && self.waker.wake().is_ok()
     }
 
     /// Asks the worker something and waits for the answer, as long as `patience`.
@@ -76,7 +103,7 @@ pub struct Worker {
     devices: Devices,
     socket: TunnelSocket,
     clock: Clock,
-    /// The devices' queues in their order, then the tunnel's socket.
+    /// The tunnel's socket, then the devices' queues in their order.
     sources: Sources,
     commands: Receiver<Command>,
     busy_poll: bool,
@@ -106,8 +133,7 @@ impl Worker {
         clock: Clock,
         busy_poll: bool,
     ) -> io::Result<(Self, WorkerHandle)> {
-        let fds = queues.iter().map(|(_, queue)| queue.as_raw_fd()).chain([socket.as_raw_fd()]);
-        let sources = Sources::new(fds)?;
+        let sources = Sources::new(descriptors(&socket, &queues))?;
         let waker = Arc::new(sources.waker()?);
         let (tx, commands) = crossbeam::channel::bounded(Self::COMMAND_LIMIT);
         let counters = Arc::clone(engine.counters());
@@ -135,7 +161,7 @@ impl Worker {
         loop {
             let now = self.clock.now();
             let mut limit = self.turn(now)?;
-            match self.take_commands(now) {
+            match self.take_commands(now)? {
                 Some(true) => limit = Duration::ZERO,
                 Some(false) => {}
                 None => return Ok(()),
@@ -152,17 +178,17 @@ impl Worker {
     fn turn(&mut self, now: Now) -> io::Result<Duration> {
         self.engine.begin_turn(now);
         for index in 0..self.devices.0.len() {
-            if self.sources.is_readable(index) {
+            if self.sources.is_readable(DEVICES + index) {
                 self.receive_packets(index);
             }
         }
-        if self.sources.is_readable(self.devices.0.len()) {
+        if self.sources.is_readable(SOCKET) {
             self.receive_frames();
         }
         let has_more = self.engine.poll(&mut self.devices);
         let flushed = udp::flush(self.engine.tunnel(), std::slice::from_ref(&self.socket), now.mono, &self.counters);
         let is_blocked = flushed == Flushed::Blocked;
-        self.sources.await_room(self.devices.0.len(), is_blocked)?;
+        self.sources.await_room(SOCKET, is_blocked)?;
         let is_busy = has_more || self.sources.any_readable();
         Ok(if is_busy { Duration::ZERO } else { self.patience(now, is_blocked) })
     }
@@ -175,7 +201,7 @@ impl Worker {
                 Ok(len) => self.engine.handle_packet(port, &mut self.buffer[..len], &mut self.devices),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // Nothing more; or the device is going away, which the lab notices.
-                Err(_) => return self.sources.drained(index),
+                Err(_) => return self.sources.drained(DEVICES + index),
             }
         }
     }
@@ -189,19 +215,30 @@ impl Worker {
                 }
                 Receipt::Refused => self.counters.deny(Reason::TunnelUnreachable),
                 Receipt::Failed(_) => return,
-                Receipt::Empty => return self.sources.drained(self.devices.0.len()),
+                Receipt::Empty => return self.sources.drained(SOCKET),
             }
         }
     }
 
     /// Runs waiting commands; returns whether there were any, `None` if nobody can send any more.
-    fn take_commands(&mut self, now: Now) -> Option<bool> {
+    fn take_commands(&mut self, now: Now) -> io::Result<Option<bool>> {
         let mut ran = false;
         loop {
             match self.commands.try_recv() {
-                Ok(command) => command(&mut self.engine, now),
-                Err(TryRecvError::Empty) => return Some(ran),
-                Err(TryRecvError::Disconnected) => return None,
+                Ok(Command::Run(command)) => command(&mut self.engine, now),
+                Ok(Command::Plug(port, queue)) => {
+                    self.devices.0.push((port, queue));
+                    self.sources.watch(descriptors(&self.socket, &self.devices.0))?;
+                }
+                Ok(Command::Unplug(port)) => {
+                    let (gone, kept) = self.devices.0.drain(..).partition(|(known, _)| *known == port);
+                    self.devices.0 = kept;
+                    self.sources.watch(descriptors(&self.socket, &self.devices.0))?;
+                    // Closed only now that nobody watches it.
+                    drop::<Vec<_>>(gone);
+                }
+                Err(TryRecvError::Empty) => return Ok(Some(ran)),
+                Err(TryRecvError::Disconnected) => return Ok(None),
             }
             ran = true;
         }
@@ -215,6 +252,14 @@ impl Worker {
         let engine = Duration::from_millis(nanos.div_ceil(1_000_000) as u64);
         if is_blocked { engine } else { until(self.engine.tunnel().next_deadline()).min(engine) }
     }
+}
+
+/// Places among a worker's sources.
+const SOCKET: usize = 0;
+const DEVICES: usize = 1;
+
+fn descriptors(socket: &TunnelSocket, devices: &[(Port, TunQueue)]) -> Vec<RawFd> {
+    [socket.as_raw_fd()].into_iter().chain(devices.iter().map(|(_, queue)| queue.as_raw_fd())).collect()
 }
 
 /// The worker's queues, as the engine's way out.

@@ -3,7 +3,8 @@
 //! The namespace of the endpoint is the VPC's router. The kernel forwards between the machines of the VPC; everything
 //! else goes through a TUN device to the engine, so that a packet which leads nowhere is seen and counted there:
 //!
-//! - one device per eni, `eni0`, `eni1`, …, for its addresses alone;
+//! - one device per eni, `eni0`, `eni1`, … by its slot, for its addresses alone. It can come and go: when its last queue is
+//!   closed, the kernel takes the device and its routes away;
 //! - `vpc`, for what the router itself does: the resolver and its inbound endpoint, the way on-premises, and the default
 //!   route.
 //!
@@ -17,7 +18,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::Fault;
 use super::netlink::{Netlink, Via};
 use super::tun::{self, TunDevice, TunMode};
-use crate::config::Topology;
+use crate::config::{Eni, Topology};
 
 /// MTU of the endpoint's devices, bytes.
 pub const ENDPOINT_MTU: u32 = 65_535;
@@ -31,15 +32,25 @@ pub const CUSTOMER_GATEWAY_DEVICE: &str = "tunnel";
 /// The endpoint's devices.
 #[derive(Debug)]
 pub struct EndpointDevices {
-    /// One per eni, in the order of the topology.
-    pub enis: Vec<TunDevice>,
+    /// One per eni, with its slot.
+    pub enis: Vec<(u16, TunDevice)>,
     /// For everything that is not an eni's.
     pub vpc: TunDevice,
 }
 
-/// Interface name of the eni at `index` of the topology's list.
-pub fn eni_device(index: usize) -> String {
-    format!("eni{index}")
+/// Interface name of the eni in this slot.
+pub fn eni_device(slot: u16) -> String {
+    format!("eni{slot}")
+}
+
+/// Opens, configures and routes to one eni's device, in the network namespace of the calling thread.
+///
+/// # Errors
+/// See [`tun::open`] and [`Netlink`].
+pub fn open_eni(netlink: &Netlink, eni: &Eni, mode: TunMode, queues: usize) -> Result<TunDevice, Fault> {
+    let addresses = [Some(IpAddr::V4(eni.ipv4)), eni.ipv6.map(IpAddr::V6)];
+    let destinations: Vec<IpNet> = addresses.into_iter().flatten().map(IpNet::from).collect();
+    open(netlink, &eni_device(eni.slot), mode, queues, ENDPOINT_MTU, &destinations)
 }
 
 /// Opens, configures and routes to the endpoint's devices, in the network namespace of the calling thread.
@@ -48,12 +59,8 @@ pub fn eni_device(index: usize) -> String {
 /// See [`tun::open`] and [`Netlink`].
 pub fn open_endpoint(topology: &Topology, mode: TunMode, queues: usize) -> Result<EndpointDevices, Fault> {
     let netlink = Netlink::open()?;
-    let mut enis = Vec::with_capacity(topology.endpoint.enis.len());
-    for (index, eni) in topology.endpoint.enis.iter().enumerate() {
-        let addresses = [Some(IpAddr::V4(eni.ipv4)), eni.ipv6.map(IpAddr::V6)];
-        let destinations: Vec<IpNet> = addresses.into_iter().flatten().map(IpNet::from).collect();
-        enis.push(open(&netlink, &eni_device(index), mode, queues, ENDPOINT_MTU, &destinations)?);
-    }
+    let enis = topology.enis().map(|(_, eni)| Ok((eni.slot, open_eni(&netlink, eni, mode, queues)?)));
+    let enis = enis.collect::<Result<Vec<_>, Fault>>()?;
     let mut destinations = vec![IpNet::from(IpAddr::V4(topology.vpc.resolver()))];
     destinations.extend(topology.resolver.inbound_endpoint.map(|address| IpNet::from(IpAddr::V4(address))));
     destinations.push(topology.on_premises.cidr.into());
@@ -73,7 +80,7 @@ pub fn open_endpoint(topology: &Topology, mode: TunMode, queues: usize) -> Resul
 /// When no interface has the tunnel's outside address.
 pub fn endpoint_interfaces(topology: &Topology) -> Result<Vec<String>, Fault> {
     let outside = Netlink::open()?.interface_with(topology.tunnel.aws_outside.into())?;
-    let enis = (0..topology.endpoint.enis.len()).map(eni_device);
+    let enis = topology.enis().map(|(_, eni)| eni_device(eni.slot));
     Ok(enis.chain([ROUTER_DEVICE.to_owned(), outside]).collect())
 }
 

@@ -34,15 +34,38 @@ impl Sources {
     /// # Errors
     /// When the kernel cannot watch one of them, or has no timer.
     pub fn new(fds: impl IntoIterator<Item = RawFd>) -> io::Result<Self> {
-        let (poll, fds) = (Poll::new()?, fds.into_iter().collect::<Box<[_]>>());
-        for (index, fd) in fds.iter().enumerate() {
-            poll.registry().register(&mut SourceFd(fd), Token(index), Interest::READABLE)?;
-        }
+        let poll = Poll::new()?;
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
-        let (readable, awaits_room) = (vec![true; fds.len()].into(), vec![false; fds.len()].into());
-        Ok(Self { poll, events: Events::with_capacity(64), fds, readable, awaits_room, timer, is_armed: false })
+        let mut sources = Self {
+            poll,
+            events: Events::with_capacity(64),
+            fds: Box::default(),
+            readable: Box::default(),
+            awaits_room: Box::default(),
+            timer,
+            is_armed: false,
+        };
+        sources.watch(fds)?;
+        Ok(sources)
+    }
+
+    /// Watches `fds` instead of those before, of which none has been closed yet. All count as readable at first.
+    ///
+    /// # Errors
+    /// When the kernel cannot watch one of them.
+    pub fn watch(&mut self, fds: impl IntoIterator<Item = RawFd>) -> io::Result<()> {
+        for fd in &self.fds {
+            self.poll.registry().deregister(&mut SourceFd(fd))?;
+        }
+        self.fds = fds.into_iter().collect();
+        for (index, fd) in self.fds.iter().enumerate() {
+            self.poll.registry().register(&mut SourceFd(fd), Token(index), Interest::READABLE)?;
+        }
+        self.readable = vec![true; self.fds.len()].into();
+        self.awaits_room = vec![false; self.fds.len()].into();
+        Ok(())
     }
 
     /// Ends a wait from another thread.

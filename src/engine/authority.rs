@@ -24,24 +24,28 @@ pub(super) struct EndpointAuthority {
 struct Decisions {
     /// Held, so that no other can come to lie where it lay.
     snapshot: Arc<Snapshot>,
-    cache: DecisionCache,
+    /// For each endpoint its own, as each has its own policy.
+    caches: Vec<DecisionCache>,
 }
 
 impl Decisions {
-    /// The decisions under `snapshot`: none yet if it is a new one.
-    fn under(&mut self, snapshot: &Arc<Snapshot>) -> &mut DecisionCache {
+    /// The decisions under `snapshot` for this endpoint: none yet if it is a new one.
+    fn under(&mut self, snapshot: &Arc<Snapshot>, endpoint: usize) -> &mut DecisionCache {
         if !Arc::ptr_eq(&self.snapshot, snapshot) {
             self.snapshot = Arc::clone(snapshot);
-            self.cache.clear();
+            self.caches.iter_mut().for_each(DecisionCache::clear);
         }
-        &mut self.cache
+        if self.caches.len() <= endpoint {
+            self.caches.resize_with(endpoint + 1, DecisionCache::default);
+        }
+        &mut self.caches[endpoint]
     }
 }
 
 impl EndpointAuthority {
     pub(super) fn new(snapshot: Rc<RefCell<Arc<Snapshot>>>, counters: Arc<Counters>) -> Self {
         let verifier = Verifier::new(&snapshot.borrow().topology.region, "lambda");
-        let decisions = Decisions { snapshot: Arc::clone(&snapshot.borrow()), cache: DecisionCache::default() };
+        let decisions = Decisions { snapshot: Arc::clone(&snapshot.borrow()), caches: Vec::new() };
         Self { verifier: RefCell::new(verifier), snapshot, decisions: RefCell::new(decisions), counters }
     }
 }
@@ -92,8 +96,12 @@ impl Authority for EndpointAuthority {
     ) -> Result<Permit, ApiError> {
         let snapshot = self.snapshot.borrow();
         let topology = &snapshot.topology;
+        let Some((number, endpoint)) = snapshot.endpoint_of(connection.eni) else {
+            // Its eni went away between two turns, and the connection with it.
+            return Err(ApiError::service("the VPC endpoint was deleted"));
+        };
         let context = Context {
-            source_vpce: Some(&topology.endpoint.id),
+            source_vpce: Some(&endpoint.id),
             source_vpc: Some(&topology.vpc.id),
             source_vpc_arn: Some(&snapshot.vpc_arn),
             vpce_account: Some(&topology.account),
@@ -112,12 +120,12 @@ impl Authority for EndpointAuthority {
             context: &context,
         };
         let policies = Policies {
-            endpoint: &snapshot.endpoint_policy,
+            endpoint: &endpoint.policy,
             identity: snapshot.identity_policies(&caller.principal),
             resource: access.function.and_then(|function| snapshot.function_policies.get(function)?.as_ref()),
         };
         let mut decisions = self.decisions.borrow_mut();
-        let (decision, was_kept) = decisions.under(&snapshot).authorize(access.function, &policies, &request);
+        let (decision, was_kept) = decisions.under(&snapshot, number).authorize(access.function, &policies, &request);
         self.counters.count(if was_kept { Event::PolicyDecisionKept } else { Event::PolicyDecisionMade });
         match decision {
             Ok(permit) => {

@@ -16,7 +16,7 @@ use crate::verdict::{Counters, Event, Reason};
 /// A device of the VPC.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Port {
-    /// The eni of this index.
+    /// The eni in this slot.
     Eni(usize),
     /// The VPC's router: the resolver, the way to the tunnel and from it.
     Router,
@@ -102,7 +102,7 @@ impl Engine {
         match self.eni.egress(flow, packet, self.now, &self.counters) {
             Egress::Drop(_) => {}
             Egress::Send(Origin::Vpc) => {
-                let port = Port::Eni(self.routes.eni_of(meta.tuple().src()).unwrap_or(0));
+                let port = Port::Eni(self.routes.eni_of(meta.tuple().src()).unwrap_or(usize::MAX));
                 self.write_out(port, &header, output);
             }
             Egress::Send(Origin::Tunnel) => self.seal(),

@@ -24,7 +24,7 @@ impl std::ops::AddAssign for EniLoad {
 }
 
 impl Engine {
-    /// Takes an eni (index into [`crate::config::Endpoint::enis`]) out of service, or back. It stays so over
+    /// Takes an eni (its [`crate::config::Eni::slot`]) out of service, or back. It stays so over
     /// [`Engine::update`]s. Packets for it and from it are dropped as [`Reason::EniDown`](crate::verdict::Reason::EniDown), and
     /// names that have a healthy eni leave it out.
     pub fn set_eni_health(&mut self, eni: usize, healthy: bool) {
@@ -37,9 +37,9 @@ impl Engine {
         self.eni.health()
     }
 
-    /// What each eni carries, in the order of the configuration.
+    /// What each eni carries, by slot.
     pub fn eni_load(&self) -> Vec<EniLoad> {
-        let mut load = vec![EniLoad::default(); self.eni.snapshot().enis.len()];
+        let mut load = vec![EniLoad::default(); self.eni.snapshot().slots()];
         for (_, client) in &self.clients {
             let entry = self.eni.flows().get(client.flow).filter(|_| !client.is_half_open());
             if let Some(load) = entry.and_then(|entry| load.get_mut(entry.verdict.eni())) {

@@ -169,7 +169,8 @@ impl Engine {
         let entry = self.clients.vacant_entry();
         let slot = entry.key();
         let ready = self.ready.handle(Task::Client(slot));
-        let handler = self.serving.handler(meta.tuple().src_socket(), local);
+        let eni = self.routes.eni_of(local.ip()).unwrap_or(usize::MAX);
+        let handler = self.serving.handler(meta.tuple().src_socket(), local, eni);
         entry.insert(Client::new(tcp, flow, leg, ready, &self.tls, handler, self.now.mono));
         if let Some(owner) = self.eni.user_mut(flow) {
             // There are no more connections than flows, whose number is a u32.
@@ -187,7 +188,7 @@ impl Engine {
         self.counters.count(Event::TcpResetTx);
         match leg {
             Leg::Vpc => {
-                let port = Port::Eni(self.routes.eni_of(meta.tuple().dst()).unwrap_or(0));
+                let port = Port::Eni(self.routes.eni_of(meta.tuple().dst()).unwrap_or(usize::MAX));
                 self.write_out(port, &VirtioHeader::default(), output);
             }
             Leg::Tunnel => self.seal(),

@@ -358,7 +358,7 @@ impl Engine {
     }
 
     /// Forgets a client whose flow ended, without telling it.
-    fn drop_client(&mut self, slot: usize) {
+    pub(super) fn drop_client(&mut self, slot: usize) {
         if let Some(client) = self.clients.try_remove(slot) {
             self.wheel.cancel(client_key(slot));
             self.tcp.release(client.tcp);

@@ -13,7 +13,7 @@ const LINK_LOCAL_RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
 /// What a destination address belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Destination {
-    /// The endpoint's eni of this index.
+    /// The eni in this slot.
     Eni(usize),
     /// The resolver, which answers in this view.
     Resolver(View),
@@ -30,7 +30,7 @@ pub(super) enum Destination {
 /// The routes, from one topology.
 #[derive(Clone, Debug)]
 pub(super) struct Routes {
-    /// Addresses, and the index of the eni that has each.
+    /// Addresses, and the slot of the eni that has each.
     enis: Vec<(IpAddr, usize)>,
     resolver: Ipv4Addr,
     inbound_endpoint: Option<Ipv4Addr>,
@@ -44,10 +44,9 @@ pub(super) struct Routes {
 
 impl Routes {
     pub(super) fn new(topology: &Topology) -> Self {
-        let enis = &topology.endpoint.enis;
-        let addresses = enis.iter().enumerate().flat_map(|(index, eni)| {
+        let addresses = topology.enis().flat_map(|(_, eni)| {
             let addresses = [Some(IpAddr::V4(eni.ipv4)), eni.ipv6.map(IpAddr::V6)];
-            addresses.into_iter().flatten().map(move |address| (address, index))
+            addresses.into_iter().flatten().map(move |address| (address, usize::from(eni.slot)))
         });
         Self {
             enis: addresses.collect(),
@@ -62,15 +61,10 @@ impl Routes {
         }
     }
 
-    /// The enis' addresses.
-    pub(super) fn eni_addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.enis.iter().map(|(address, _)| *address)
-    }
-
-    /// Index of the eni with this address.
+    /// Slot of the eni with this address.
     #[inline]
     pub(super) fn eni_of(&self, address: IpAddr) -> Option<usize> {
-        self.enis.iter().find(|(eni, _)| *eni == address).map(|(_, index)| *index)
+        self.enis.iter().find(|(eni, _)| *eni == address).map(|(_, slot)| *slot)
     }
 
     #[inline]

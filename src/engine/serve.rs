@@ -13,7 +13,6 @@ use futures_util::stream::FuturesUnordered;
 use super::authority::EndpointAuthority;
 use super::host::TunnelHost;
 use super::ready::Ready;
-use super::routes::Routes;
 use crate::http::{Fields, Handler};
 use crate::lambda::{ConnectionInfo, ResponseBody, Service, ServiceParts};
 use crate::tcp::{Connection, Leg, TcpStage};
@@ -31,7 +30,6 @@ pub(super) struct Serving {
     /// Event invocations under way. Bounded by the event queue.
     events: FuturesUnordered<Pin<Box<dyn Future<Output = ()>>>>,
     ready: Rc<Ready>,
-    routes: Routes,
     inside: IpAddr,
     host: SocketAddr,
     counters: Arc<Counters>,
@@ -42,7 +40,6 @@ impl Serving {
     pub(super) fn new(
         parts: ServiceParts<TunnelHost, EndpointAuthority>,
         ready: Rc<Ready>,
-        routes: Routes,
         inside: IpAddr,
         host: SocketAddr,
     ) -> Self {
@@ -54,7 +51,6 @@ impl Serving {
             clock,
             events: FuturesUnordered::new(),
             ready,
-            routes,
             inside,
             host,
             counters,
@@ -71,9 +67,8 @@ impl Serving {
         &self.service
     }
 
-    /// Serves the requests of one connection.
-    pub(super) fn handler(&self, client: SocketAddr, endpoint: SocketAddr) -> Handler<ServiceBody> {
-        let eni = self.routes.eni_of(endpoint.ip()).unwrap_or(0);
+    /// Serves the requests of one connection to the eni in this slot.
+    pub(super) fn handler(&self, client: SocketAddr, endpoint: SocketAddr, eni: usize) -> Handler<ServiceBody> {
         let connection = Rc::new(ConnectionInfo { client, endpoint, eni, is_secure: true });
         let (service, counters, stamp) = (Rc::clone(&self.service), Arc::clone(&self.counters), Rc::clone(&self.stamp));
         Rc::new(move |head, body| {

@@ -43,10 +43,18 @@ pub struct Snapshot {
     /// The functions.
     pub catalog: Arc<Catalog>,
     enis: Arc<EniSnapshot>,
-    pub(super) endpoint_policy: Policy,
+    endpoints: Vec<EndpointPolicy>,
     pub(super) function_policies: Vec<Option<Policy>>,
     pub(super) vpc_arn: String,
     identity_policies: HashMap<String, Vec<Policy>, foldhash::quality::RandomState>,
+}
+
+/// One endpoint, as requests through it are judged.
+#[derive(Debug)]
+pub(super) struct EndpointPolicy {
+    pub(super) id: String,
+    pub(super) policy: Policy,
+    enis: Vec<u16>,
 }
 
 /// A policy document that AWS would refuse.
@@ -91,10 +99,15 @@ impl Snapshot {
                 .map_err(|found| faults.push(PolicyFaults { document: document.clone(), faults: found }))
                 .ok()
         };
-        let endpoint_policy = match &topology.endpoint.policy {
-            Some(document) => parse(PolicyKind::Endpoint, document),
-            None => Some(Policy::full_access()),
-        };
+        let endpoints = topology.endpoints.iter().filter_map(|endpoint| {
+            let policy = match &endpoint.policy {
+                Some(document) => parse(PolicyKind::Endpoint, document)?,
+                None => Policy::full_access(),
+            };
+            let enis = endpoint.enis.iter().map(|eni| eni.slot).collect();
+            Some(EndpointPolicy { id: endpoint.id.clone(), policy, enis })
+        });
+        let endpoints = endpoints.collect();
         let mut identity_policies = HashMap::default();
         for identity in &topology.identities {
             let policies: Vec<_> =
@@ -106,7 +119,9 @@ impl Snapshot {
             .iter()
             .map(|function| function.policy.as_ref().and_then(|document| parse(PolicyKind::Resource, document)))
             .collect();
-        let Some(endpoint_policy) = endpoint_policy.filter(|_| faults.is_empty()) else { return Err(faults) };
+        if !faults.is_empty() {
+            return Err(faults);
+        }
         let vpc_arn =
             format!("arn:{}:ec2:{}:{}:vpc/{}", topology.partition, topology.region, topology.account, topology.vpc.id);
         let catalog = Arc::new(Catalog::new(&topology, now, code));
@@ -116,11 +131,17 @@ impl Snapshot {
             topology,
             keyring,
             catalog,
-            endpoint_policy,
+            endpoints,
             function_policies,
             vpc_arn,
             identity_policies,
         })
+    }
+
+    /// The endpoint that has the eni in this slot, and its number.
+    pub(super) fn endpoint_of(&self, eni: usize) -> Option<(usize, &EndpointPolicy)> {
+        let has_it = |endpoint: &EndpointPolicy| endpoint.enis.iter().any(|&slot| usize::from(slot) == eni);
+        self.endpoints.iter().enumerate().find(|(_, endpoint)| has_it(endpoint))
     }
 
     /// The identity policies of a caller. Somebody without any may do nothing.
@@ -171,16 +192,13 @@ impl Engine {
     pub fn new(setup: EngineSetup) -> Self {
         let EngineSetup { snapshot, worker, workers, tls, sa, path, link, counters, log, seed, offload, now } = setup;
         let topology = Arc::clone(&snapshot.topology);
-        let settings = &topology.endpoint.settings;
+        let settings = &topology.settings;
         let routes = Routes::new(&topology);
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| seed[at + i]));
         let tunnel =
             TunnelEnd::new(Side::Aws, std::slice::from_ref(&sa), topology.tunnel.replay_window, &path, link, word(0));
         let inside = IpAddr::V4(topology.tunnel.aws_inside());
-        let mut addresses = routes.eni_addresses().collect::<Vec<_>>();
-        addresses.push(inside);
         let tcp = TcpStage::new(&TcpSetup {
-            addresses,
             offload,
             vpc_mtu: usize::from(settings.mtu),
             tunnel_mtu: usize::from(tunnel.inner_mtu()),
@@ -206,7 +224,7 @@ impl Engine {
             body_budget: settings.http_body_budget,
         };
         let events = ready.handle(Task::Events);
-        let serving = Serving::new(parts, events, routes.clone(), inside, host);
+        let serving = Serving::new(parts, events, inside, host);
         let flow_seed = FlowSeed([word(16), word(24)]);
         let flow_log = FlowLogSettings { window: settings.flow_log_interval, ..FlowLogSettings::default() };
         let eni = EniStage::new(Arc::clone(&snapshot.enis), flow_seed, flow_log, now);
@@ -239,10 +257,14 @@ impl Engine {
     }
 
     /// Puts another snapshot in force. Known flows are judged again when their next packet comes; a tracked flow outlives
-    /// the security-group rule that let it in, as on AWS. Addresses, the tunnel, TLS and the enis' health stay as they are.
+    /// the security-group rule that let it in, as on AWS. The connections of an eni that is no more end without a word: there
+    /// is nobody left to say it. The tunnel, TLS and the enis' health stay as they are.
     pub fn update(&mut self, snapshot: &Arc<Snapshot>) {
-        self.eni.update(Arc::clone(&snapshot.enis));
-        let settings = &snapshot.topology.endpoint.settings;
+        for orphan in self.eni.update(Arc::clone(&snapshot.enis), self.now) {
+            self.drop_client(orphan as usize);
+        }
+        self.routes = Routes::new(&snapshot.topology);
+        let settings = &snapshot.topology.settings;
         self.client_limits = ClientLimits::from(settings);
         self.serving.service().bodies().set_limit(settings.http_body_budget);
         self.resolver = Resolver::new(&snapshot.topology);

@@ -69,7 +69,7 @@ impl<U> EniStage<U> {
 
     /// Whether the ACL that denies is that of the eni's own subnet.
     pub(super) fn is_at(&self, eni: u16, denial: AclDenial) -> bool {
-        let rules = self.snapshot.enis.get(usize::from(eni));
+        let rules = self.snapshot.eni(usize::from(eni));
         rules.is_some_and(|rules| rules.subnet == usize::from(denial.subnet))
     }
 
@@ -77,7 +77,7 @@ impl<U> EniStage<U> {
     fn deny_by_acl(&mut self, eni: Option<u16>, subject: Subject, denial: AclDenial, now: Now, counters: &Counters) {
         let (reason, snapshot) = (Reason::NetworkAclDeny, &self.snapshot);
         counters.deny(reason);
-        let rules = eni.and_then(|eni| snapshot.enis.get(usize::from(eni)));
+        let rules = eni.and_then(|eni| snapshot.eni(usize::from(eni)));
         self.denials.record(subject, reason, rules.map(|rules| &rules.id), now, || {
             Cow::Owned(snapshot.network_acls.explain(denial))
         });

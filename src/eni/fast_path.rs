@@ -217,7 +217,7 @@ impl<U> EniStage<U> {
 fn rejudge<U>(entry: &mut FlowEntry<FlowVerdict, U>, eni: u16, snapshot: &EniSnapshot, counters: &Counters) {
     counters.count(Event::FlowRejudged);
     entry.epoch = snapshot.epoch;
-    let Some(rules) = snapshot.enis.get(usize::from(eni)) else { return };
+    let Some(rules) = snapshot.eni(usize::from(eni)) else { return };
     let subject = Subject { tuple: *entry.tuple(), icmp: None };
     counters.count(Event::RuleWalk);
     entry.verdict.eni = eni;

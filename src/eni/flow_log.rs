@@ -166,11 +166,18 @@ impl Window {
     }
 }
 
+#[derive(Clone, Debug)]
+struct LoggedEni {
+    id: Arc<str>,
+    is_present: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct FlowLog {
     settings: FlowLogSettings,
     account: Arc<str>,
-    enis: Vec<Arc<str>>,
+    /// By slot.
+    enis: Vec<Option<LoggedEni>>,
     /// Number of the open window, counted from 1970.
     number: u64,
     ends_at: UnixTime,
@@ -205,7 +212,16 @@ impl FlowLog {
 
     pub(super) fn update(&mut self, snapshot: &EniSnapshot) {
         self.account = Arc::clone(&snapshot.account);
-        self.enis = snapshot.enis.iter().map(|eni| Arc::clone(&eni.id)).collect();
+        // Slots are not given twice: what went away keeps its name for the records that wait.
+        self.enis.resize(self.enis.len().max(snapshot.slots()), None);
+        for slot in 0..self.enis.len() {
+            let present = snapshot.eni(slot).map(|eni| Arc::clone(&eni.id));
+            match (&mut self.enis[slot], present) {
+                (known, Some(id)) => *known = Some(LoggedEni { id, is_present: true }),
+                (Some(known), None) => known.is_present = false,
+                (None, None) => {}
+            }
+        }
         self.open.seen.resize(self.enis.len(), Seen::default());
     }
 
@@ -260,8 +276,12 @@ impl FlowLog {
                     Seen { .. } => continue,
                 },
             };
-            // An eni that went away since is not named any more.
-            let Some(eni) = self.enis.get(eni).map(Arc::clone) else { continue };
+            let Some(Some(known)) = self.enis.get(eni) else { continue };
+            // Of an eni that went away only what it did is told.
+            if status == LogStatus::NoData && !known.is_present {
+                continue;
+            }
+            let eni = Arc::clone(&known.id);
             return Some(FlowLogRecord { account: Arc::clone(&self.account), eni, flow, start, end, status });
         }
     }

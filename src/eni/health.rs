@@ -3,7 +3,7 @@
 //! An eni that is down is a wire that was cut: nothing gets in or out, nobody is told, and nothing is forgotten. Its flows stay
 //! as they are, and their time-outs run on.
 
-/// The health of an endpoint's enis, by their index in the configuration. All are healthy unless said otherwise.
+/// The health of an endpoint's enis, by their slots. All are healthy unless said otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EniHealth {
     down: Vec<bool>,

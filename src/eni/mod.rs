@@ -109,7 +109,7 @@ impl FlowVerdict {
         self.origin
     }
 
-    /// Index of its eni in the snapshot.
+    /// The slot of its eni.
     pub const fn eni(&self) -> usize {
         self.eni as usize
     }
@@ -152,14 +152,25 @@ impl<U> EniStage<U> {
         }
     }
 
-    /// Takes new rules into force. Flows are judged by them as packets come.
-    pub fn update(&mut self, snapshot: Arc<EniSnapshot>) {
+    /// Takes new rules into force. Flows are judged by them as packets come; those of enis that are no more end here, and what
+    /// the caller kept for them is given back.
+    pub fn update(&mut self, snapshot: Arc<EniSnapshot>, now: Now) -> Vec<U> {
+        let is_gone = |slot: usize| snapshot.eni(slot).is_none();
+        let mut orphans = Vec::new();
+        if self.snapshot.enis.iter().any(|eni| is_gone(usize::from(eni.slot))) {
+            let of_gone = self.flows.iter().filter(|(_, entry)| is_gone(entry.verdict.eni()));
+            for flow in of_gone.map(|(flow, _)| flow).collect::<Vec<_>>() {
+                orphans.extend(self.user_mut(flow).and_then(Option::take));
+                self.close(flow, now);
+            }
+        }
         self.log.update(&snapshot);
         self.denials.begin_epoch(snapshot.epoch);
         self.snapshot = snapshot;
+        orphans
     }
 
-    /// Takes an eni (its index in the configuration) out of service, or back. New rules do not change this.
+    /// Takes an eni (its slot) out of service, or back. New rules do not change this.
     pub fn set_health(&mut self, eni: usize, healthy: bool) {
         self.health.set(eni, healthy);
     }
@@ -201,7 +212,7 @@ impl<U> EniStage<U> {
         if entry.epoch != self.snapshot.epoch {
             return None;
         }
-        self.snapshot.enis.get(entry.verdict.eni())?.security_groups.name(RuleDirection::Ingress, entry.verdict.rule?)
+        self.snapshot.eni(entry.verdict.eni())?.security_groups.name(RuleDirection::Ingress, entry.verdict.rule?)
     }
 
     /// The next flow that ended, for the caller to free what it kept: by time, or because another took its place. To be called

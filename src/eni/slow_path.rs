@@ -42,14 +42,15 @@ impl<U> EniStage<U> {
             let text = "no route leads to its source by the way it came";
             return self.refuse(Some(eni), &packet, Refusal::silent(Reason::CannotRoute, text), now, counters);
         }
-        let rules = &self.snapshot.enis[usize::from(eni)];
         let subject = Subject::of(meta);
         let acl_ingress = self.snapshot.network_acls.evaluate(&subject);
         if let Crossing::Deny(denial) = acl_ingress {
             return self.ingress_denied(eni, &packet, denial, now, counters);
         }
         counters.count(Event::RuleWalk);
-        let Decision::Allow(rule) = rules.security_groups.evaluate(RuleDirection::Ingress, &subject) else {
+        let rules = self.snapshot.eni(usize::from(eni)).map(|rules| &rules.security_groups);
+        let decision = rules.map(|rules| rules.evaluate(RuleDirection::Ingress, &subject));
+        let Some(Decision::Allow(rule)) = decision else {
             return self.deny_by_security_group(eni, &packet, &subject, now, counters);
         };
 
@@ -106,7 +107,7 @@ impl<U> EniStage<U> {
         let Refusal { reason, text, answer } = refusal;
         let (meta, subject) = (packet.meta, Subject::of(packet.meta));
         counters.deny(reason);
-        let rules = eni.and_then(|eni| self.snapshot.enis.get(usize::from(eni)));
+        let rules = eni.and_then(|eni| self.snapshot.eni(usize::from(eni)));
         self.denials.record(subject, reason, rules.map(|rules| &rules.id), now, || Cow::Borrowed(text));
         let Some(eni) = eni else { return Ingress::Drop(reason) };
         // RFC 9293 §3.5.2: a RST is never answered with one.
@@ -142,9 +143,9 @@ impl<U> EniStage<U> {
     ) -> Ingress {
         let reason = Reason::SecurityGroupMismatch;
         counters.deny(reason);
-        let rules = &self.snapshot.enis[usize::from(eni)];
-        self.denials.record(*subject, reason, Some(&rules.id), now, || {
-            let nearest = rules.security_groups.explain(RuleDirection::Ingress, subject);
+        let rules = self.snapshot.eni(usize::from(eni));
+        self.denials.record(*subject, reason, rules.map(|rules| &rules.id), now, || {
+            let nearest = rules.and_then(|rules| rules.security_groups.explain(RuleDirection::Ingress, subject));
             nearest.map_or(Cow::Borrowed("its security groups have no rules"), |miss| Cow::Owned(miss.text))
         });
         self.log_packet(logged(eni, packet, Action::Reject), now);

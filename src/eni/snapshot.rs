@@ -13,6 +13,8 @@ use crate::security_group::{NetworkAcls, SecurityGroupRules};
 /// One eni's addresses and rules.
 #[derive(Debug)]
 pub struct EniRules {
+    /// Its number ([`crate::config::Eni::slot`]).
+    pub slot: u16,
     /// `eni-…`.
     pub id: Arc<str>,
     /// Its private address.
@@ -32,7 +34,7 @@ pub struct EniSnapshot {
     pub epoch: u64,
     /// The account in flow-log records.
     pub account: Arc<str>,
-    /// In the order of the configuration.
+    /// Of all endpoints, in the order of the configuration.
     pub enis: Vec<EniRules>,
     /// The endpoint's settings.
     pub settings: EndpointSettings,
@@ -47,18 +49,19 @@ pub struct EniSnapshot {
 impl EniSnapshot {
     /// Compiles the rules of all enis of the endpoint.
     pub fn compile(topology: &Topology, epoch: u64) -> Self {
-        let enis = topology.endpoint.enis.iter().enumerate().map(|(index, eni)| EniRules {
+        let enis = topology.enis().map(|(_, eni)| EniRules {
+            slot: eni.slot,
             id: eni.id.as_str().into(),
             ipv4: eni.ipv4,
             ipv6: eni.ipv6,
-            security_groups: SecurityGroupRules::compile(topology, index),
+            security_groups: SecurityGroupRules::compile(topology, &eni.security_groups),
             subnet: eni.subnet,
         });
         Self {
             epoch,
             account: topology.account.as_str().into(),
             enis: enis.collect(),
-            settings: topology.endpoint.settings.clone(),
+            settings: topology.settings.clone(),
             network_acls: NetworkAcls::compile(topology),
             vpc: ranges(topology.vpc.cidr, topology.vpc.cidr6),
             on_premises: {
@@ -72,11 +75,21 @@ impl EniSnapshot {
     /// The eni that a packet is for: source/destination check.
     #[inline]
     pub(super) fn destination(&self, addresses: Addresses) -> Option<u16> {
-        let index = match addresses {
-            Addresses::V4 { dst, .. } => self.enis.iter().position(|eni| eni.ipv4 == dst),
-            Addresses::V6 { dst, .. } => self.enis.iter().position(|eni| eni.ipv6 == Some(dst)),
+        let eni = match addresses {
+            Addresses::V4 { dst, .. } => self.enis.iter().find(|eni| eni.ipv4 == dst),
+            Addresses::V6 { dst, .. } => self.enis.iter().find(|eni| eni.ipv6 == Some(dst)),
         };
-        index.map(|index| index as u16)
+        eni.map(|eni| eni.slot)
+    }
+
+    /// The eni in this slot, if there is one.
+    pub fn eni(&self, slot: usize) -> Option<&EniRules> {
+        self.enis.iter().find(|eni| usize::from(eni.slot) == slot)
+    }
+
+    /// How long a table by slots has to be.
+    pub fn slots(&self) -> usize {
+        self.enis.iter().map(|eni| usize::from(eni.slot) + 1).max().unwrap_or(0)
     }
 
     /// Where the VPC's routes lead for `address`: the VPC itself, the customer gateway, or nowhere. A source that does not lead

@@ -54,7 +54,8 @@ impl World {
 
     fn update(&mut self, topology: &Topology) {
         self.epoch += 1;
-        self.stage.update(Arc::new(EniSnapshot::compile(topology, self.epoch)));
+        let snapshot = Arc::new(EniSnapshot::compile(topology, self.epoch));
+        assert!(self.stage.update(snapshot, self.now).is_empty(), "every eni is still there");
     }
 
     fn wait(&mut self, secs: u64) {
@@ -295,7 +296,7 @@ fn what_the_rules_allow_but_the_endpoint_does_not_serve_is_dropped_for_its_own_r
 #[test]
 fn another_port_answers_with_a_reset_if_the_setting_says_so() {
     let mut topology = open_to_all();
-    topology.endpoint.settings.other_port = Unanswered::Reset;
+    topology.settings.other_port = Unanswered::Reset;
     let mut world = World::new(&topology);
     let other_port = PacketSpec { dst_port: 80, ..client(b"") };
     assert_eq!(world.ingress(&other_port.clone().with_flags(SYN)), Ingress::Reset(Reason::PortClosed));
@@ -340,7 +341,7 @@ fn a_silent_flow_ends_after_350_seconds_and_its_late_packets_meet_the_setting() 
         (Unanswered::Reset, Ingress::Reset(Reason::FlowIdleExpired)),
     ] {
         let mut topology = quickstart();
-        topology.endpoint.settings.late_packet = setting;
+        topology.settings.late_packet = setting;
         let mut world = World::new(&topology);
         let flow = world.establish(&client(b""));
         *world.stage.user_mut(flow).unwrap() = Some(9);
@@ -360,7 +361,7 @@ fn a_silent_flow_ends_after_350_seconds_and_its_late_packets_meet_the_setting() 
 #[test]
 fn limits_on_flows_and_half_open_connections_hold() {
     let mut topology = quickstart();
-    (topology.endpoint.settings.flow_limit, topology.endpoint.settings.half_open_limit) = (3, 2);
+    (topology.settings.flow_limit, topology.settings.half_open_limit) = (3, 2);
     let mut world = World::new(&topology);
     let port = |src_port| PacketSpec { src_port, ..client(b"") };
     world.open(&port(1));
@@ -494,8 +495,8 @@ proptest! {
     ) {
         let mut topology = boundary::two_subnets(closed);
         topology.security_groups[0].ingress.push(rule("sgr-stranger", "tcp/443", "10.0.9.0/24"));
-        (topology.endpoint.settings.flow_limit, topology.endpoint.settings.half_open_limit) = (3, 2);
-        topology.endpoint.settings.late_packet = Unanswered::Reset;
+        (topology.settings.flow_limit, topology.settings.half_open_limit) = (3, 2);
+        topology.settings.late_packet = Unanswered::Reset;
         let mut world = World::new(&topology);
         let mut dropped = 0;
         for (kind, src_port, flags, source, is_egress, wait) in steps {

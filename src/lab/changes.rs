@@ -48,12 +48,13 @@ fn without_live(topology: &Topology) -> Topology {
     rest.security_groups.clear();
     rest.subnets.iter_mut().for_each(|subnet| subnet.network_acl = None);
     rest.hosts.iter_mut().for_each(|host| host.security_groups.clear());
-    let endpoint = &mut rest.endpoint;
-    endpoint.enis.iter_mut().for_each(|eni| eni.security_groups.clear());
-    endpoint.private_dns = true;
-    endpoint.policy = None;
-    let settings = &endpoint.settings;
-    endpoint.settings = EndpointSettings {
+    for endpoint in &mut rest.endpoints {
+        endpoint.enis.iter_mut().for_each(|eni| eni.security_groups.clear());
+        endpoint.private_dns = true;
+        endpoint.policy = None;
+    }
+    let settings = &rest.settings;
+    rest.settings = EndpointSettings {
         // Tables, buffers, timers and devices are made once.
         mtu: settings.mtu,
         idle_timeout: settings.idle_timeout,
@@ -64,7 +65,11 @@ fn without_live(topology: &Topology) -> Topology {
         flow_log_interval: settings.flow_log_interval,
         ..EndpointSettings::default()
     };
-    rest.resolver = Resolver { inbound_endpoint: rest.resolver.inbound_endpoint, ..Resolver::default() };
+    rest.resolver = Resolver {
+        inbound_endpoint: rest.resolver.inbound_endpoint,
+        api_address: rest.resolver.api_address,
+        ..Resolver::default()
+    };
     let in_use = std::mem::take(&mut rest.paths).into_iter().filter(|path| path.name == rest.tunnel.path);
     rest.paths = in_use.collect();
     rest.identities.iter_mut().for_each(|identity| identity.policies.clear());
@@ -179,8 +184,9 @@ impl<'a> Changes<'a> {
                 same.map_or_else(Vec::new, |same| same.entries.iter().map(ToString::to_string).collect())
             });
         }
-        for (index, eni) in self.running.endpoint.enis.iter().enumerate() {
-            self.value(stage, &eni.id, |t| groups(t, t.endpoint.enis.get(index).map(|eni| &eni.security_groups)), show);
+        for (_, eni) in self.running.enis() {
+            let slot = usize::from(eni.slot);
+            self.value(stage, &eni.id, |t| groups(t, t.eni(slot).map(|eni| &eni.security_groups)), show);
         }
         for (index, host) in self.running.hosts.iter().enumerate() {
             let name = format!("host {}", host.name);
@@ -214,7 +220,7 @@ impl<'a> Changes<'a> {
             Unanswered::Reset => "reset".to_owned(),
         };
         let time = |time: &std::time::Duration| format!("{time:?}");
-        let of = |t: &'a Topology| &t.endpoint.settings;
+        let of = |t: &'a Topology| &t.settings;
         self.value("eni", "mss_clamp", |t| of(t).mss_clamp, show);
         self.value("eni", "other_port", |t| of(t).other_port, answer);
         self.value("eni", "late_packet", |t| of(t).late_packet, answer);
@@ -229,7 +235,7 @@ impl<'a> Changes<'a> {
     }
 
     fn policies(&mut self) {
-        self.policy("endpoint policy", "full access", |t| t.endpoint.policy.iter().collect());
+        self.policy("endpoint policy", "full access", |t| t.endpoints.iter().flat_map(|e| &e.policy).collect());
         for (index, identity) in self.running.identities.iter().enumerate() {
             let policies =
                 |t: &'a Topology| t.identities.get(index).map_or_else(Vec::new, |i| i.policies.iter().collect());
@@ -260,7 +266,7 @@ impl<'a> Changes<'a> {
         let stage = "dns";
         self.value(stage, "dns_support", |t| t.vpc.dns_support, show);
         self.value(stage, "dns_hostnames", |t| t.vpc.dns_hostnames, show);
-        self.value(stage, "private_dns", |t| t.endpoint.private_dns, show);
+        self.value(stage, "private_dns", |t| t.endpoints.iter().any(|endpoint| endpoint.private_dns), show);
         self.value(stage, "private_dns_api_aws", |t| t.resolver.private_dns_api_aws, show);
         self.value(stage, "ttl", |t| t.resolver.ttl, |ttl| format!("{ttl:?}"));
         self.value(stage, "packets_per_second", |t| t.resolver.packets_per_second, show);
@@ -338,21 +344,21 @@ mod tests {
             ),
             (|t| t.hosts[0].security_groups = vec![0], "security_group: host app: default → sg-1a2b3c4d"),
             (
-                |t| t.endpoint.enis[0].security_groups.clear(),
+                |t| t.endpoints[0].enis[0].security_groups.clear(),
                 "security_group: eni-0a1b2c3d4e5f60718: sg-1a2b3c4d → none",
             ),
-            (|t| t.endpoint.settings.mss_clamp = 1400, "eni: mss_clamp: 8365 → 1400"),
-            (|t| t.endpoint.settings.late_packet = Unanswered::Reset, "eni: late_packet: drop → reset"),
-            (|t| t.endpoint.settings.tls_handshake_timeout /= 2, "tls: tls_handshake_timeout: 10s → 5s"),
-            (|t| t.endpoint.settings.http_head_limit = 4096, "http: http_head_limit: 1048576 → 4096"),
-            (|t| t.endpoint.policy = None, "policy: endpoint policy: endpoint.policy → full access"),
+            (|t| t.settings.mss_clamp = 1400, "eni: mss_clamp: 8365 → 1400"),
+            (|t| t.settings.late_packet = Unanswered::Reset, "eni: late_packet: drop → reset"),
+            (|t| t.settings.tls_handshake_timeout /= 2, "tls: tls_handshake_timeout: 10s → 5s"),
+            (|t| t.settings.http_head_limit = 4096, "http: http_head_limit: 1048576 → 4096"),
+            (|t| t.endpoints[0].policy = None, "policy: endpoint policy: endpoint.policy → full access"),
             (|t| t.identities[1].policies.clear(), "policy: identity policies of MyUser: identity MyUser → none"),
             (|t| t.functions[2].policy = None, "policy: resource policy of my-function: function my-function → none"),
             (
-                |t| t.endpoint.policy.iter_mut().for_each(|p| p.text.push(' ')),
+                |t| t.endpoints[0].policy.iter_mut().for_each(|p| p.text.push(' ')),
                 "policy: endpoint policy: another text (endpoint.policy)",
             ),
-            (|t| t.endpoint.private_dns = false, "dns: private_dns: true → false"),
+            (|t| t.endpoints[0].private_dns = false, "dns: private_dns: true → false"),
             (|t| t.resolver.ttl *= 2, "dns: ttl: 60s → 120s"),
             (
                 |t| {
@@ -376,8 +382,8 @@ mod tests {
         type Case = (fn(&mut Topology), &'static str);
         let cases: [Case; 10] = [
             (|t| t.region = "us-east-1".to_owned(), "region: us-east-2 → us-east-1"),
-            (|t| t.endpoint.settings.mtu = 1500, "endpoint.settings.mtu: 8500 → 1500"),
-            (|t| t.endpoint.settings.flow_limit = 99, "endpoint.settings.flow_limit: 65536 → 99"),
+            (|t| t.settings.mtu = 1500, "settings.mtu: 8500 → 1500"),
+            (|t| t.settings.flow_limit = 99, "settings.flow_limit: 65536 → 99"),
             (|t| t.hosts[2].ipv4 = [192, 168, 10, 11].into(), "hosts[onprem].ipv4: 192.168.10.10 → 192.168.10.11"),
             (|t| drop(t.hosts.remove(1)), "hosts: app, stranger, onprem → app, onprem"),
             (|t| t.tunnel.port = 4501, "tunnel.port: 4500 → 4501"),

@@ -8,7 +8,8 @@
 //! ```text
 //!  app ──veth──┐                                        ┌──veth── onprem
 //!              vpce (VPC router, endpoint) ──outside── cgw (customer gateway, function host)
-//!  stranger ───┘
+//!  stranger ───┤
+//!  services ───┘ (the API of EC2)
 //! ```
 //!
 //! [`up`] starts one, [`exec`] runs a program on one of its machines, [`client`] asks it for its state and ends it.
@@ -32,6 +33,9 @@ pub use directories::{Directories, Folders};
 
 /// Name of the namespace that is the VPC's router and holds the endpoint.
 pub const ROUTER: &str = "vpce";
+
+/// Name of the namespace that is Amazon's own network: the addresses of other services' APIs.
+pub const SERVICES: &str = "services";
 
 /// Name of the namespace that is the customer gateway and holds the function host.
 pub const CUSTOMER_GATEWAY: &str = "cgw";

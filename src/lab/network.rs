@@ -4,13 +4,16 @@
 //! every address, so machines reach an eni in their own subnet as if it lay beside them. Like the VPC's mapping service it
 //! knows every machine's link address and never asks. Its kernel forwards but does not speak: no ICMP errors, no resets.
 //!
+//! `services` has one cable to the router as well, and the address at which other services' APIs are. It lies outside the VPC, as
+//! they do.
+//!
 //! `cgw` is the customer's router. It owns the on-premises addresses of router, DNS forwarder and function host.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{CUSTOMER_GATEWAY, ROUTER};
+use super::{CUSTOMER_GATEWAY, ROUTER, SERVICES};
 use crate::config::{Host, Site, Topology};
 use crate::edge::Fault;
 use crate::edge::namespace::NetworkNamespace;
@@ -28,6 +31,9 @@ pub const OUTSIDE_MTU: u32 = 9100;
 /// Name of a machine's interface.
 pub const HOST_INTERFACE: &str = "eth0";
 
+/// Name of the router's end of the cable to Amazon's own network.
+const SERVICES_INTERFACE: &str = "services";
+
 /// Name of both ends of the cable that carries the tunnel.
 pub const OUTSIDE_INTERFACE: &str = "outside";
 
@@ -41,6 +47,8 @@ pub struct Network {
     pub router: NetworkNamespace,
     /// The customer gateway.
     pub customer_gateway: NetworkNamespace,
+    /// Amazon's own network.
+    pub services: NetworkNamespace,
     /// The machines, in the topology's order.
     pub hosts: Vec<NetworkNamespace>,
 }
@@ -53,13 +61,15 @@ impl Network {
     pub fn build(topology: &Topology) -> Result<Self, Fault> {
         let hosts = topology.hosts.iter().map(|_| NetworkNamespace::create()).collect::<Result<Vec<_>, _>>()?;
         let customer_gateway = NetworkNamespace::create()?;
+        let services = NetworkNamespace::create()?;
         let router = NetworkNamespace::create()?;
-        let network = Self { router, customer_gateway, hosts };
+        let network = Self { router, customer_gateway, services, hosts };
         network.set_up_router(topology).map_err(|fault| fault.at(format!("namespace {ROUTER}")))?;
         network.set_up_customer_gateway(topology).map_err(|fault| fault.at(format!("namespace {CUSTOMER_GATEWAY}")))?;
         for (host, namespace) in topology.hosts.iter().zip(&network.hosts) {
             set_up_host(topology, host, namespace).map_err(|fault| fault.at(format!("namespace {}", host.name)))?;
         }
+        network.set_up_services(topology).map_err(|fault| fault.at(format!("namespace {SERVICES}")))?;
         network.router.enter()?;
         Ok(network)
     }
@@ -71,6 +81,7 @@ impl Network {
         }
         match name {
             ROUTER => Some(&self.router),
+            SERVICES => Some(&self.services),
             CUSTOMER_GATEWAY => Some(&self.customer_gateway),
             _ => None,
         }
@@ -91,9 +102,25 @@ impl Network {
         for (index, host) in topology.hosts.iter().enumerate() {
             let Site::Subnet(subnet) = host.site else { continue };
             let router = topology.subnets[subnet].router();
-            connect_host(&netlink, index, host, &self.hosts[index], VPC_MTU, Some(router))?;
+            let name = router_interface(index, &host.name);
+            connect(&netlink, &name, (host.ipv4, host.ipv6), &self.hosts[index], VPC_MTU, Some(router))?;
         }
-        Ok(())
+        let api = topology.resolver.api_address;
+        connect(&netlink, SERVICES_INTERFACE, (api, None), &self.services, VPC_MTU, None)
+    }
+
+    /// One address, and everything by the cable to the VPC's router, whose link address is known.
+    fn set_up_services(&self, topology: &Topology) -> Result<(), Fault> {
+        self.services.enter()?;
+        netlink::become_host()?;
+        let netlink = Netlink::open()?;
+        netlink.up(netlink.link("lo")?)?;
+        let link = netlink.link(HOST_INTERFACE)?;
+        let (own, router) = (topology.resolver.api_address, topology.vpc.resolver());
+        netlink.add_address(link, own.into(), 32)?;
+        netlink.up(link)?;
+        netlink.add_neighbour(link, router.into(), router_mac(own))?;
+        netlink.add_route(Ipv4Net::default().into(), Via::Router(router.into(), link))
     }
 
     fn set_up_customer_gateway(&self, topology: &Topology) -> Result<(), Fault> {
@@ -110,7 +137,8 @@ impl Network {
         set_up_outside(&netlink, tunnel.customer_outside, tunnel.aws_outside, peer)?;
         for (index, host) in topology.hosts.iter().enumerate() {
             if host.site == Site::OnPremises {
-                connect_host(&netlink, index, host, &self.hosts[index], ON_PREMISES_MTU, None)?;
+                let name = router_interface(index, &host.name);
+                connect(&netlink, &name, (host.ipv4, host.ipv6), &self.hosts[index], ON_PREMISES_MTU, None)?;
             }
         }
         Ok(())
@@ -145,30 +173,28 @@ fn set_up_outside(netlink: &Netlink, own: Ipv4Addr, peer: Ipv4Addr, peer_mac: Ma
 }
 
 /// The router's side of a machine's cable.
-fn connect_host(
+fn connect(
     netlink: &Netlink,
-    index: usize,
-    host: &Host,
+    name: &str,
+    (ipv4, ipv6): (Ipv4Addr, Option<Ipv6Addr>),
     namespace: &NetworkNamespace,
     mtu: u32,
     router: Option<Ipv4Addr>,
 ) -> Result<(), Fault> {
-    let name = router_interface(index, &host.name);
-    let (here, there) = (router_mac(host.ipv4), host_mac(host.ipv4));
-    let ends = (VethEnd { name: &name, mac: here }, VethEnd { name: HOST_INTERFACE, mac: there });
+    let (here, there) = (router_mac(ipv4), host_mac(ipv4));
+    let ends = (VethEnd { name, mac: here }, VethEnd { name: HOST_INTERFACE, mac: there });
     netlink.add_veth(ends.0, ends.1, namespace, mtu)?;
-    netlink::serve_hosts(&name)?;
-    let link = netlink.link(&name)?;
+    netlink::serve_hosts(name)?;
+    let link = netlink.link(name)?;
     if let Some(router) = router {
         netlink.add_address(link, router.into(), 32)?;
     }
     netlink.up(link)?;
-    let addresses = [Some(IpAddr::V4(host.ipv4)), host.ipv6.map(IpAddr::V6)].into_iter().flatten();
-    for address in addresses {
+    for address in [Some(IpAddr::V4(ipv4)), ipv6.map(IpAddr::V6)].into_iter().flatten() {
         netlink.add_route(IpNet::from(address), Via::Link(link))?;
         netlink.add_neighbour(link, address, there)?;
     }
-    if host.ipv6.is_some() {
+    if ipv6.is_some() {
         netlink.add_address(link, ROUTER_LINK_LOCAL.into(), 64)?;
     }
     Ok(())

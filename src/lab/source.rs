@@ -86,7 +86,8 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// The policy documents of a topology that AWS would refuse.
 fn policy_faults(topology: &Topology, origin: &str, text: &str, lenient: bool) -> Vec<Faults> {
-    let endpoint = topology.endpoint.policy.iter().map(|policy| (PolicyKind::Endpoint, policy));
+    let endpoint =
+        topology.endpoints.iter().flat_map(|endpoint| &endpoint.policy).map(|policy| (PolicyKind::Endpoint, policy));
     let identities = topology.identities.iter().flat_map(|who| &who.policies);
     let functions = topology.functions.iter().filter_map(|function| function.policy.as_ref());
     let documents = endpoint

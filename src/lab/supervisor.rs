@@ -4,11 +4,13 @@
 //! It reaps every process of the lab. When an essential process ends, or it is told to, or its owner goes away, it ends
 //! the others and writes down why ([`LastRun`]). If it is killed itself, the kernel ends everything: it is their init.
 
+mod apis;
 mod processes;
 mod status;
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use self::apis::ApiListeners;
 use self::processes::Process;
 use super::client::{LastRun, now};
 use super::network::Network;
@@ -89,6 +92,8 @@ struct Lab {
     network: Network,
     processes: Vec<Process>,
     started: String,
+    /// Where the APIs listen on the machine outside.
+    api: SocketAddr,
     end: mpsc::Sender<End>,
 }
 
@@ -133,6 +138,7 @@ struct Built {
     network: Network,
     /// The /proc of the machine outside: the only place that tells process ids as it sees them.
     outside_proc: Option<OwnedFd>,
+    apis: ApiListeners,
 }
 
 fn build(directories: &Directories) -> Result<Built, Fault> {
@@ -152,8 +158,11 @@ fn build(directories: &Directories) -> Result<Built, Fault> {
     if let Err(error) = sys::mount_proc() {
         tracing::info!(%error, "no /proc of the lab's own");
     }
+    // Before the network is built this thread is still in the machine's own namespace.
+    let outside = ApiListeners::outside()?;
     let network = Network::build(&topology)?;
-    Ok(Built { plan, topology, network, outside_proc })
+    let apis = ApiListeners::new(outside, &network, &topology)?;
+    Ok(Built { plan, topology, network, outside_proc, apis })
 }
 
 async fn supervise(
@@ -199,13 +208,15 @@ async fn start(built: Built, directories: &Directories, started: &str) -> Result
         terminate: watch(SignalKind::terminate())?,
         interrupt: watch(SignalKind::interrupt())?,
     };
-    let Built { plan, topology, network, outside_proc } = built;
-    let endpoint = ("endpoint", super::ROUTER, &network.router, &plan.endpoint_arguments);
-    let onprem = ("onprem", super::CUSTOMER_GATEWAY, &network.customer_gateway, &plan.onprem_arguments);
+    let Built { plan, topology, network, outside_proc, apis } = built;
+    let api = apis.address();
+    let endpoint_arguments = [plan.endpoint_arguments.clone(), apis.to_arguments()].concat();
+    let endpoint = ("endpoint", super::ROUTER, &network.router, &endpoint_arguments, apis.into_descriptors());
+    let onprem = ("onprem", super::CUSTOMER_GATEWAY, &network.customer_gateway, &plan.onprem_arguments, Vec::new());
     let mut processes = Vec::new();
     let mut reports = Vec::new();
-    for (name, place, namespace, arguments) in [endpoint, onprem] {
-        let setup = ChildSetup { network: Some(namespace.try_clone()?.into_fd()), ..ChildSetup::default() };
+    for (name, place, namespace, arguments, keep) in [endpoint, onprem] {
+        let setup = ChildSetup { network: Some(namespace.try_clone()?.into_fd()), keep, ..ChildSetup::default() };
         let (pid, report) = processes::spawn(name, &plan, directories, arguments, setup)?;
         let outside_pid = outside_proc.as_ref().and_then(|proc| processes::outside_pid(proc, pid));
         processes.push(Process { name, namespace: place, pid, outside_pid });
@@ -218,8 +229,16 @@ async fn start(built: Built, directories: &Directories, started: &str) -> Result
             _ = ends.terminate.recv() => return Err(Fault::new("it was told to end before it was up")),
         }
     }
-    let lab =
-        Lab { plan, topology, directories: directories.clone(), network, processes, started: started.to_owned(), end };
+    let lab = Lab {
+        plan,
+        topology,
+        directories: directories.clone(),
+        network,
+        processes,
+        started: started.to_owned(),
+        api,
+        end,
+    };
     Ok((Arc::new(lab), ends))
 }
 

@@ -15,7 +15,7 @@ pub struct ConnectionInfo {
     pub client: SocketAddr,
     /// The eni's address and port it came to.
     pub endpoint: SocketAddr,
-    /// Index of the eni in `Endpoint::enis`.
+    /// The eni's slot.
     pub eni: usize,
     /// Whether it is TLS (`aws:SecureTransport`).
     pub is_secure: bool,

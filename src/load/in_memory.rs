@@ -117,7 +117,7 @@ fn denied(reason: Reason) -> Fault {
 /// A TCP packet of this flow: its first one, or one with data.
 fn packet(topology: &Topology, flow: u32, is_first: bool) -> Result<Vec<u8>, Fault> {
     let no_eni = || Fault::new("the topology has no eni");
-    let eni = topology.endpoint.enis.first().ok_or_else(no_eni)?;
+    let (_, eni) = topology.enis().next().ok_or_else(no_eni)?;
     let subnet = topology.subnets.get(eni.subnet).ok_or_else(no_eni)?;
     // Addresses of the eni's subnet from 128 on, 64 of them, and as many ports of each as it takes.
     let client = u32::from(subnet.cidr.network()) + 128 + flow % 64;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::capture::{CaptureCounter, CaptureCounts};
-use crate::config::{PathDirection, PathProfile, SecurityGroup, Subnet, Topology};
+use crate::config::{Endpoint, Eni, PathDirection, PathProfile, SecurityGroup, Subnet, Topology};
 use crate::edge::hot_loop::WorkerHandle;
 use crate::edge::tun::{Offloads, TunMode};
 use crate::engine::{EniLoad, Snapshot};
@@ -50,7 +50,7 @@ pub fn endpoint(
             })
         })
         .collect();
-    let mut carried = vec![EniLoad::default(); topology.endpoint.enis.len()];
+    let mut carried = vec![EniLoad::default(); topology.eni_slots()];
     let (mut load, mut denials) = (Vec::new(), Vec::new());
     for (worker, denied, enis) in asked {
         load.push(worker);
@@ -62,7 +62,7 @@ pub fn endpoint(
         "epoch": snapshot.epoch,
         "tun": { "mode": facts.mode, "offloads": facts.offloads },
         "workers": load,
-        "enis": enis(topology, health, &carried),
+        "endpoints": endpoints(topology, health, &carried),
         "path": facts.path,
         "enforcement": enforcement(topology, health, facts),
         "counters": counters(workers.iter().map(|worker| worker.counters().as_ref())),
@@ -114,12 +114,12 @@ fn denial(denial: &Denial) -> Value {
 
 /// At least one line per stage: whether it is enforced, and by what.
 fn enforcement(topology: &Topology, health: &EniHealth, facts: &EndpointFacts) -> Value {
-    let settings = &topology.endpoint.settings;
+    let settings = &topology.settings;
     let mut lines = vec![on("security_group", format!("{}, stateful", security_groups(topology)))];
     lines.extend(network_acls(topology));
     let flows = format!("no ICMP, idle {} s", settings.idle_timeout.as_secs());
     lines.push(on("eni", format!("MTU {}, MSS clamped to {}, {flows}", settings.mtu, settings.mss_clamp)));
-    lines.extend(health.down().filter_map(|eni| topology.endpoint.enis.get(eni)).map(|eni| {
+    lines.extend(health.down().filter_map(|slot| topology.eni(slot)).map(|eni| {
         let zone = &topology.subnets[eni.subnet].zone;
         on("eni", format!("{} is down with {zone}: whatever comes or goes is dropped in silence", eni.id))
     }));
@@ -135,8 +135,8 @@ fn enforcement(topology: &Topology, health: &EniHealth, facts: &EndpointFacts) -
     });
     lines.push(if !topology.vpc.dns_support {
         off("dns", "enableDnsSupport is off: the resolver does not answer".to_owned())
-    } else if topology.endpoint.private_dns {
-        on("dns", format!("lambda.{}.amazonaws.com resolves to {}", topology.region, answered(topology, health)))
+    } else if let Some(endpoint) = topology.private_dns_endpoint() {
+        on("dns", format!("lambda.{}.amazonaws.com resolves to {}", topology.region, answered(endpoint, health)))
     } else {
         on("dns", "private DNS is off: the public name leads nowhere".to_owned())
     });
@@ -144,27 +144,39 @@ fn enforcement(topology: &Topology, health: &EniHealth, facts: &EndpointFacts) -
 }
 
 /// The enis that names of several lead to.
-fn answered(topology: &Topology, health: &EniHealth) -> String {
-    let (total, down) = (topology.endpoint.enis.len(), health.down().count());
-    match total - down {
-        _ if down == 0 => "the enis".to_owned(),
+fn answered(endpoint: &Endpoint, health: &EniHealth) -> String {
+    let total = endpoint.enis.len();
+    match endpoint.enis.iter().filter(|eni| health.is_healthy(usize::from(eni.slot))).count() {
+        healthy if healthy == total => "the enis".to_owned(),
         0 => "the enis, for none is healthy".to_owned(),
         healthy => format!("the healthy enis, {healthy} of {total}"),
     }
 }
 
-fn enis(topology: &Topology, health: &EniHealth, carried: &[EniLoad]) -> Value {
-    let enis = topology.endpoint.enis.iter().zip(carried).enumerate();
-    let described = enis.map(|(index, (eni, load))| {
+fn endpoints(topology: &Topology, health: &EniHealth, carried: &[EniLoad]) -> Value {
+    let eni = |eni: &Eni| {
+        let slot = usize::from(eni.slot);
+        let load = carried.get(slot).copied().unwrap_or_default();
+        let subnet = &topology.subnets[eni.subnet];
         json!({
             "id": eni.id,
-            "zone": topology.subnets[eni.subnet].zone,
-            "healthy": health.is_healthy(index),
+            "subnet": subnet.id,
+            "zone": subnet.zone,
+            "ipv4": eni.ipv4,
+            "ipv6": eni.ipv6,
+            "healthy": health.is_healthy(slot),
             "connections": load.connections,
             "in_flight": load.in_flight,
         })
+    };
+    let endpoints = topology.endpoints.iter().map(|endpoint| {
+        json!({
+            "id": endpoint.id,
+            "private_dns": endpoint.private_dns,
+            "enis": endpoint.enis.iter().map(eni).collect::<Vec<_>>(),
+        })
     });
-    Value::Array(described.collect())
+    Value::Array(endpoints.collect())
 }
 
 fn on(stage: &str, by: String) -> Value {
@@ -177,8 +189,7 @@ fn off(stage: &str, reason: String) -> Value {
 
 /// The enis' groups: `sg-1a2b3c4d (4 ingress rules)`.
 fn security_groups(topology: &Topology) -> String {
-    let mut groups: Vec<usize> =
-        topology.endpoint.enis.iter().flat_map(|eni| eni.security_groups.iter().copied()).collect();
+    let mut groups: Vec<usize> = topology.enis().flat_map(|(_, eni)| eni.security_groups.iter().copied()).collect();
     groups.sort_unstable();
     groups.dedup();
     let shown = groups.into_iter().map(|group| {
@@ -192,7 +203,7 @@ fn security_groups(topology: &Topology) -> String {
 fn network_acls(topology: &Topology) -> Vec<Value> {
     let stage = "network_acl";
     let of_subnet = |(index, subnet): (usize, &Subnet)| {
-        let has_eni = topology.endpoint.enis.iter().any(|eni| eni.subnet == index);
+        let has_eni = topology.enis().any(|(_, eni)| eni.subnet == index);
         let acl = subnet.network_acl.map(|acl| &topology.network_acls[acl]);
         match acl {
             Some(acl) => {
@@ -207,13 +218,14 @@ fn network_acls(topology: &Topology) -> Vec<Value> {
 }
 
 fn policies(topology: &Topology) -> String {
-    let endpoint = match &topology.endpoint.policy {
-        None => "full access",
+    let of_endpoint = |endpoint: &Endpoint| match &endpoint.policy {
+        None => "full access".to_owned(),
         // The origin of a document that is no file's.
-        Some(policy) if policy.origin == "endpoint.policy" => "as written in the topology",
-        Some(policy) => &policy.origin,
+        Some(policy) if policy.origin == "endpoint.policy" => "as written in the topology".to_owned(),
+        Some(policy) => policy.origin.clone(),
     };
+    let endpoints = topology.endpoints.iter().map(of_endpoint).collect::<Vec<_>>().join(", ");
     let identities: usize = topology.identities.iter().map(|identity| identity.policies.len()).sum();
     let functions = topology.functions.iter().filter(|function| function.policy.is_some()).count();
-    format!("endpoint: {endpoint}; of identities: {identities}; of functions: {functions}")
+    format!("endpoint: {endpoints}; of identities: {identities}; of functions: {functions}")
 }

@@ -73,8 +73,8 @@ fn told(topology: &Topology, request: &Value) -> Result<EniHealth, Fault> {
     let down =
         request["down"].as_array().ok_or_else(|| Fault::new("a `health` request lists the enis that are `down`"))?;
     let mut health = EniHealth::default();
-    for (index, eni) in topology.endpoint.enis.iter().enumerate() {
-        health.set(index, !down.iter().any(|id| *id == eni.id));
+    for (_, eni) in topology.enis() {
+        health.set(usize::from(eni.slot), !down.iter().any(|id| *id == eni.id));
     }
     Ok(health)
 }

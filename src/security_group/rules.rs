@@ -56,19 +56,11 @@ pub struct SecurityGroupRules {
 }
 
 impl SecurityGroupRules {
-    /// Compiles the groups of the endpoint's eni number `eni`.
-    ///
-    /// # Panics
-    /// If there is no such eni, or if its groups have more than 4,096 rules one way: the configuration allows 1,000.
-    pub fn compile(topology: &Topology, eni: usize) -> Self {
-        Self::compile_groups(topology, &topology.endpoint.enis[eni].security_groups)
-    }
-
     /// Compiles the union of these groups (indices into [`Topology::security_groups`]).
     ///
     /// # Panics
-    /// As [`SecurityGroupRules::compile`].
-    pub fn compile_groups(topology: &Topology, groups: &[usize]) -> Self {
+    /// If the groups have more than 4,096 rules one way: the configuration allows 1,000.
+    pub fn compile(topology: &Topology, groups: &[usize]) -> Self {
         let mut unique: Vec<usize> = Vec::with_capacity(groups.len());
         for group in groups {
             if !unique.contains(group) {
@@ -249,10 +241,10 @@ fn resolve(topology: &Topology, group: usize, rule: &SecurityGroupRule) -> Resol
     ResolvedRule { name, traffic: rule.traffic, prefixes, peer }
 }
 
-/// The private addresses of the interfaces that carry a group: enis of the endpoint and machines in the VPC, never those
+/// The private addresses of the interfaces that carry a group: enis of endpoints and machines in the VPC, never those
 /// on-premises, whatever the file says of them.
 fn members(topology: &Topology, group: usize) -> Vec<IpNet> {
-    let enis = topology.endpoint.enis.iter().filter(|eni| eni.security_groups.contains(&group));
+    let enis = topology.enis().map(|(_, eni)| eni).filter(|eni| eni.security_groups.contains(&group));
     let enis = enis.map(|eni| (eni.ipv4, eni.ipv6));
     let hosts = topology.hosts.iter().filter(|host| match host.site {
         Site::Subnet(_) => host.security_groups.contains(&group),

@@ -42,8 +42,6 @@ pub enum Leg {
 /// What the stage needs to know.
 #[derive(Clone, Debug)]
 pub struct TcpSetup {
-    /// Addresses that connections may end or begin at; at most [`TcpSetup::ADDRESS_LIMIT`] of each family.
-    pub addresses: Vec<std::net::IpAddr>,
     /// Whether the VPC leg's device segments and computes checksums.
     pub offload: bool,
     /// MTU of the VPC leg, bytes.
@@ -56,11 +54,6 @@ pub struct TcpSetup {
     pub limit: usize,
     /// Seeds initial sequence numbers.
     pub seed: u64,
-}
-
-impl TcpSetup {
-    /// smoltcp's compiled-in number of addresses per interface.
-    pub const ADDRESS_LIMIT: usize = 8;
 }
 
 /// All connections' shared parts.
@@ -83,6 +76,10 @@ impl std::fmt::Debug for TcpStage {
     }
 }
 
+/// The address that an interface calls its own. None of its packets has it.
+const OWN_V4: std::net::Ipv4Addr = std::net::Ipv4Addr::LOCALHOST;
+const OWN_V6: std::net::Ipv6Addr = std::net::Ipv6Addr::LOCALHOST;
+
 /// Idle sets kept for reuse.
 const POOL_LIMIT: usize = 1_024;
 /// A set is not kept after more bytes than this, in both directions together. What was written of its buffers stays in
@@ -91,7 +88,7 @@ const POOL_LIMIT: usize = 1_024;
 const POOLED_AFTER: usize = 16 * 1024;
 
 impl TcpStage {
-    /// Sets up the interfaces. Addresses over the limit are not served.
+    /// Sets up the interfaces.
     pub fn new(setup: &TcpSetup) -> Self {
         let mut devices = [
             SlotDevice::new(capabilities::vpc_v4(setup)),
@@ -346,13 +343,17 @@ fn interface(setup: &TcpSetup, device: &mut SlotDevice, v6: bool) -> Interface {
     config.random_seed = setup.seed;
     let mut nowhere = PacketBuffer::default();
     let mut interface = Interface::new(config, &mut device.with(None, &mut nowhere, 0), instant(Moment::default()));
-    interface.update_ip_addrs(|addresses| {
-        for &address in setup.addresses.iter().filter(|address| address.is_ipv6() == v6).take(TcpSetup::ADDRESS_LIMIT) {
-            let prefix = if address.is_ipv4() { 32 } else { 128 };
-            // The limit above is the vector's capacity.
-            addresses.push(IpCidr::new(address.into(), prefix)).unwrap_or_default();
-        }
-    });
+    // Enis come and go: any address is the interface's own (smoltcp's AnyIP, a route to itself). Whoever hands a packet in
+    // knows that its connection is here.
+    let own = if v6 { IpAddress::Ipv6(OWN_V6) } else { IpAddress::Ipv4(OWN_V4) };
+    interface.set_any_ip(true);
+    // One address and one route: the least that smoltcp is ever compiled for.
+    interface
+        .update_ip_addrs(|addresses| addresses.push(IpCidr::new(own, if v6 { 128 } else { 32 })).unwrap_or_default());
+    match own {
+        IpAddress::Ipv4(own) => interface.routes_mut().add_default_ipv4_route(own).map(drop).unwrap_or_default(),
+        IpAddress::Ipv6(own) => interface.routes_mut().add_default_ipv6_route(own).map(drop).unwrap_or_default(),
+    }
     interface
 }
 

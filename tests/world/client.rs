@@ -70,7 +70,6 @@ pub struct Reply {
 impl Client {
     pub fn new(ca: &LabCa, local: SocketAddr, remote: SocketAddr, alpn: &[u8], is_far: bool) -> Self {
         let mut stage = TcpStage::new(&TcpSetup {
-            addresses: vec![local.ip()],
             offload: true,
             vpc_mtu: 9_001,
             tunnel_mtu: 1_438,

@@ -106,7 +106,6 @@ impl FarSide {
         let tunnel = TunnelEnd::new(Side::Customer, keys.pairs(), window, path, link, 3);
         let host = topology.on_premises.function_host;
         let stage = TcpStage::new(&TcpSetup {
-            addresses: vec![host.ip()],
             offload: false,
             vpc_mtu: 1_500,
             tunnel_mtu: usize::from(tunnel.inner_mtu()),

@@ -19,6 +19,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::rr::{Name, RecordType};
 use vpce::config::{Topology, builtin};
 use vpce::engine::{Engine, EngineSetup, Output, Port, Snapshot};
 use vpce::lambda::{AccessLog, AccessRecord};
@@ -226,7 +228,7 @@ impl World {
     }
 
     fn eni_number(&self, eni: usize, address: IpAddr) -> SocketAddr {
-        let eni = &self.topology.endpoint.enis[eni];
+        let (_, eni) = self.topology.enis().nth(eni).unwrap();
         let ip = match address {
             IpAddr::V4(_) => IpAddr::V4(eni.ipv4),
             IpAddr::V6(_) => IpAddr::V6(eni.ipv6.unwrap()),
@@ -244,14 +246,18 @@ impl World {
         self.connect(0, address, port, alpn)
     }
 
-    /// A client that connects to the eni of this index.
+    /// A client that connects to the eni of this index, those of all endpoints counted.
     pub fn connect_to(&mut self, eni: usize, address: &str, port: u16) -> usize {
         self.connect(eni, address, port, b"http/1.1")
     }
 
     fn connect(&mut self, eni: usize, address: &str, port: u16, alpn: &[u8]) -> usize {
         let local = SocketAddr::new(address.parse().unwrap(), port);
-        let remote = self.eni_number(eni, local.ip());
+        self.connect_address(self.eni_number(eni, local.ip()), local, alpn)
+    }
+
+    /// A client that connects to whatever has this address.
+    pub fn connect_address(&mut self, remote: SocketAddr, local: SocketAddr, alpn: &[u8]) -> usize {
         let is_far = self.is_far(local.ip());
         self.clients.push(Client::new(&self.ca, local, remote, alpn, is_far));
         self.by_address.insert((local, remote), self.clients.len() - 1);
@@ -306,6 +312,21 @@ impl World {
             }
             self.advance(next.since(self.now.mono).max(Duration::from_micros(10)));
         }
+    }
+
+    /// The IPv4 addresses that the VPC's resolver gives, sorted.
+    pub fn resolve(&mut self, name: &str) -> Vec<String> {
+        let mut query = Message::new(7, MessageType::Query, OpCode::Query);
+        query.add_query(Query::query(Name::from_ascii(name).unwrap(), RecordType::A));
+        let (from, to) = ("10.0.1.10:5353".parse().unwrap(), "10.0.0.2:53".parse().unwrap());
+        self.inject(Port::Router, &raw::udp(from, to, 64, &query.to_vec().unwrap()));
+        self.settle();
+        let (_, buffer) = self.unclaimed.pop().unwrap();
+        let meta = *parse(&buffer[10..]).unwrap().meta();
+        let answer = Message::from_vec(&buffer[10..][meta.payload_offset()..]).unwrap();
+        let mut addresses: Vec<_> = answer.answers.iter().map(|record| record.data.to_string()).collect();
+        addresses.sort_unstable();
+        addresses
     }
 
     /// Lets the world live for a while.
@@ -437,8 +458,10 @@ impl World {
         if self.is_far(tuple.src()) {
             self.far.send(&packet[10..], self.now);
         } else {
-            let eni = self.topology.endpoint.enis.iter().position(|eni| eni.owns(tuple.dst())).unwrap();
-            self.to_engine.push((Port::Eni(eni), packet));
+            // What is no eni's the kernel gives to the router's device.
+            let eni = self.topology.enis().find(|(_, eni)| eni.owns(tuple.dst()));
+            let port = eni.map_or(Port::Router, |(_, eni)| Port::Eni(usize::from(eni.slot)));
+            self.to_engine.push((port, packet));
         }
     }
 

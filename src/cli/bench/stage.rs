@@ -40,8 +40,8 @@ pub(super) struct Grounds<'a> {
 impl Grounds<'_> {
     /// The endpoint's address.
     pub(super) fn eni(&self) -> Result<Ipv4Addr, Fault> {
-        let eni = self.source.topology.endpoint.enis.first();
-        eni.map(|eni| eni.ipv4).ok_or_else(|| Fault::new("the topology has no eni"))
+        let eni = self.source.topology.enis().next();
+        eni.map(|(_, eni)| eni.ipv4).ok_or_else(|| Fault::new("the topology has no eni"))
     }
 
     /// This program, with the lab's folders.

@@ -31,7 +31,7 @@ pub(super) struct Lab {
 
 impl Lab {
     pub(super) fn new(running: &Running, topology: &Topology, folder: &Path) -> Result<Self, Fault> {
-        let eni = topology.endpoint.enis.first().ok_or_else(|| Fault::new("the topology has no eni"))?;
+        let (_, eni) = topology.enis().next().ok_or_else(|| Fault::new("the topology has no eni"))?;
         Ok(Self {
             name: running.name.clone(),
             program: std::env::current_exe().or_fault(|| "cannot find this program")?,

@@ -93,7 +93,12 @@ fn overview(status: &Value) -> String {
         row([&word(name), &word(site), &word(&at["ipv4"]), &word(&at["ipv6"])])
     };
     places.extend(list(&status["hosts"]).iter().map(|host| place(&host["name"], &host["site"], host)));
-    places.extend(list(&status["endpoint"]["enis"]).iter().map(|eni| place(&eni["id"], &eni["subnet"], eni)));
+    places.extend(
+        list(&status["endpoints"])
+            .iter()
+            .flat_map(|endpoint| list(&endpoint["enis"]))
+            .map(|eni| place(&eni["id"], &eni["subnet"], eni)),
+    );
     let mut keys = vec![row(["identity", "access key", "secret key"])];
     keys.extend(rows(&status["identities"], ["name", "access_key_id", "secret_access_key"]));
     text.push_str(&section(places));
@@ -123,7 +128,8 @@ fn enforcement(status: &Value) -> Vec<Vec<String>> {
 
 /// Each eni's zone, health and load.
 fn enis(endpoint: &Value) -> Vec<Vec<String>> {
-    let described = list(&endpoint["enis"]).iter().map(|eni| {
+    let enis = list(&endpoint["endpoints"]).iter().flat_map(|endpoint| list(&endpoint["enis"]));
+    let described = enis.map(|eni| {
         let health = if eni["healthy"] == true { "healthy" } else { "DOWN" };
         let cells = ["id", "zone", "connections", "in_flight"].map(|key| word(&eni[key]));
         row([&cells[0], &cells[1], health, &cells[2], &cells[3]])

@@ -25,10 +25,10 @@ builtin = "echo"
 "#;
     let topology = check(text, "labs/My first.toml", &no_files).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!((topology.name.as_str(), topology.partition.as_str()), ("my-first", "aws"));
-    let eni = &topology.endpoint.enis[0];
+    let eni = &topology.endpoints[0].enis[0];
     assert_eq!((eni.ipv4.to_string().as_str(), eni.ipv6, eni.subnet), ("10.0.1.100", None, 0));
     assert_eq!(topology.hosts[0].ipv4.to_string(), "10.0.1.10");
-    assert!(topology.endpoint.private_dns && topology.endpoint.policy.is_none());
+    assert!(topology.endpoints[0].private_dns && topology.endpoints[0].policy.is_none());
     assert_eq!(topology.on_premises.function_host.to_string(), "192.168.10.20:8080");
     assert_eq!(topology.tunnel.path, "lan");
     assert_eq!(topology.identities[0].arn, "arn:aws:iam::123456789012:user/Admin");
@@ -42,8 +42,8 @@ builtin = "echo"
     assert_eq!((&default.ingress[0].traffic, &default.ingress[0].peer), (&Traffic::All, &Peer::SecurityGroup(0)));
     // The same text gives the same identifiers.
     let again = check(text, "labs/My first.toml", &no_files).unwrap();
-    assert_eq!((&again.vpc.id, &again.endpoint.id), (&topology.vpc.id, &topology.endpoint.id));
-    assert_ne!(topology.vpc.id[4..], topology.endpoint.id[5..]);
+    assert_eq!((&again.vpc.id, &again.endpoints[0].id), (&topology.vpc.id, &topology.endpoints[0].id));
+    assert_ne!(topology.vpc.id[4..], topology.endpoints[0].id[5..]);
 }
 
 #[test]
@@ -55,8 +55,8 @@ fn the_quickstart_is_what_the_contract_says() {
     );
     assert_eq!((lab.vpc.id.as_str(), lab.vpc.cidr.to_string().as_str()), ("vpc-ec43eb89", "10.0.0.0/16"));
     assert_eq!(lab.vpc.resolver().to_string(), "10.0.0.2");
-    assert!(lab.vpc.dns_support && lab.vpc.dns_hostnames && lab.endpoint.private_dns);
-    let eni = &lab.endpoint.enis[0];
+    assert!(lab.vpc.dns_support && lab.vpc.dns_hostnames && lab.endpoints[0].private_dns);
+    let eni = &lab.endpoints[0].enis[0];
     assert_eq!(
         (lab.subnets[eni.subnet].id.as_str(), lab.subnets[eni.subnet].zone.as_str()),
         ("subnet-abababab", "us-east-2a")
@@ -107,7 +107,7 @@ fn the_quickstart_is_what_the_contract_says() {
     assert_eq!(lab.functions[1].code, Code::Echo);
     assert_eq!(lab.service_host(), "lambda.us-east-2.amazonaws.com");
     assert_eq!(
-        lab.endpoint_zonal_host(eni),
+        lab.endpoint_zonal_host(&lab.endpoints[0], eni),
         "vpce-0123456789abcdef0-lj2wisx3-us-east-2a.lambda.us-east-2.vpce.amazonaws.com"
     );
 }
@@ -115,10 +115,10 @@ fn the_quickstart_is_what_the_contract_says() {
 #[test]
 fn the_blog_lab_differs_only_in_name_and_endpoint_policy() {
     let lab = builtin("blog").unwrap().check().unwrap_or_else(|faults| panic!("{faults}"));
-    let policy = lab.endpoint.policy.clone().unwrap();
+    let policy = lab.endpoints[0].policy.clone().unwrap();
     assert_eq!(policy.origin, "policies/blog-mended.json");
     let mut quickstart = builtin("quickstart").unwrap().check().unwrap();
-    (quickstart.name, quickstart.endpoint.policy) = (lab.name.clone(), Some(policy.clone()));
+    (quickstart.name, quickstart.endpoints[0].policy) = (lab.name.clone(), Some(policy.clone()));
     // Derived identifiers follow the name, so the files are compared as data without those.
     let without_derived = |lab: &Topology| {
         let mut value = serde_json::to_value(lab).unwrap();
@@ -166,8 +166,8 @@ fn the_reference_names_the_defaults_as_they_are() {
     let given = sound(REFERENCE);
     let settings = REFERENCE.find("[endpoint.settings]").unwrap()..REFERENCE.find("[resolver]").unwrap();
     let without = sound(&REFERENCE.replacen(&REFERENCE[settings], "", 1));
-    assert_eq!(format!("{:?}", given.endpoint.settings), format!("{:?}", without.endpoint.settings));
-    assert_eq!(format!("{:?}", given.endpoint.settings), format!("{:?}", EndpointSettings::default()));
+    assert_eq!(format!("{:?}", given.settings), format!("{:?}", without.settings));
+    assert_eq!(format!("{:?}", given.settings), format!("{:?}", EndpointSettings::default()));
     let resolver = Resolver { inbound_endpoint: given.resolver.inbound_endpoint, ..Resolver::default() };
     assert_eq!(format!("{:?}", given.resolver), format!("{resolver:?}"));
 }
@@ -198,7 +198,7 @@ fn a_path_changes_a_built_in_one_and_its_directions_differ() {
 fn a_dualstack_endpoint_gets_the_addresses_that_the_file_leaves_open() {
     let lab = sound(REFERENCE);
     let addresses: Vec<_> =
-        lab.endpoint.enis.iter().map(|eni| (eni.ipv4.to_string(), eni.ipv6.unwrap().to_string())).collect();
+        lab.endpoints[0].enis.iter().map(|eni| (eni.ipv4.to_string(), eni.ipv6.unwrap().to_string())).collect();
     assert_eq!(
         addresses,
         [

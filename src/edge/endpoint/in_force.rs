@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::PATIENCE;
+use super::enis::EniDevices;
 use crate::config::Topology;
 use crate::edge::Fault;
 use crate::edge::clock::Clock;
@@ -58,19 +59,32 @@ pub(super) struct InForce {
     pub(super) origin: String,
     pub(super) maker: Maker,
     pub(super) reload: Reload,
+    pub(super) devices: EniDevices,
 }
 
 impl InForce {
     /// Puts the topology that a request names in force. On any fault the old one stays.
     pub(super) fn reload(&mut self, request: &Value, workers: &[WorkerHandle]) -> Result<Value, Fault> {
         let Reloaded { topology, origin, changes } = (self.reload)(request, &self.origin, &self.snapshot.topology)?;
+        self.put(topology, workers)?;
+        self.origin = origin;
+        Ok(json!({ "epoch": self.snapshot.epoch, "topology": self.origin, "changes": changes }))
+    }
+
+    /// Puts a topology in force: its new enis get devices first, those that are no more lose theirs last. On any fault the old
+    /// one stays.
+    pub(super) fn put(&mut self, mut topology: Topology, workers: &[WorkerHandle]) -> Result<(), Fault> {
+        self.devices.assign_slots(&self.snapshot.topology, &mut topology)?;
         let next = self.maker.make(self.snapshot.epoch + 1, &Arc::new(topology))?;
+        let added = self.devices.plug(&self.snapshot.topology, &next.topology, workers)?;
         if let Err(fault) = apply(workers, &next) {
             self.take_back(workers)?;
+            EniDevices::unplug(&added, workers);
             return Err(fault);
         }
-        (self.snapshot, self.origin) = (next, origin);
-        Ok(json!({ "epoch": self.snapshot.epoch, "topology": self.origin, "changes": changes }))
+        EniDevices::unplug(&EniDevices::gone(&self.snapshot.topology, &next.topology), workers);
+        self.snapshot = next;
+        Ok(())
     }
 
     /// Gives every worker the old configuration once more, under an epoch that none has seen: some may have taken the new

@@ -23,7 +23,7 @@ impl InForce {
             return Err(Fault::new(format!("no eni of the endpoint is in the zone {zone}")).at(zone).remedy(known));
         }
         let before: Vec<bool> = enis.iter().map(|&eni| self.health.is_healthy(eni)).collect();
-        let mut carried = vec![EniLoad::default(); topology.endpoint.enis.len()];
+        let mut carried = vec![EniLoad::default(); topology.eni_slots()];
         for worker in workers {
             let changed = enis.clone();
             let load = worker.ask(PATIENCE, move |engine, _| {
@@ -41,16 +41,17 @@ impl InForce {
         for &eni in &enis {
             self.health.set(eni, healthy);
         }
-        let described = enis.iter().map(|&eni| {
-            let EniLoad { connections, in_flight } = carried[eni];
-            let eni = &topology.endpoint.enis[eni];
-            json!({
-                "id": eni.id, "ipv4": eni.ipv4, "ipv6": eni.ipv6, "healthy": healthy,
-                "connections": connections, "in_flight": in_flight,
-            })
-        });
-        let total = topology.endpoint.enis.len();
-        let down: Vec<&str> = self.health.down().map(|eni| topology.endpoint.enis[eni].id.as_str()).collect();
+        let described =
+            enis.iter().filter_map(|&slot| Some((topology.eni(slot)?, carried[slot]))).map(|(eni, load)| {
+                let EniLoad { connections, in_flight } = load;
+                json!({
+                    "id": eni.id, "ipv4": eni.ipv4, "ipv6": eni.ipv6, "healthy": healthy,
+                    "connections": connections, "in_flight": in_flight,
+                })
+            });
+        let total = topology.enis().count();
+        let down: Vec<&str> =
+            self.health.down().filter_map(|slot| topology.eni(slot)).map(|eni| eni.id.as_str()).collect();
         Ok(json!({
             "zone": zone,
             "state": if healthy { "up" } else { "down" },
@@ -80,15 +81,15 @@ fn take_back(workers: &[WorkerHandle], enis: &[usize], before: &[bool]) {
     }
 }
 
+/// The slots of the enis in a zone.
 fn enis_in(topology: &Topology, zone: &str) -> Vec<usize> {
-    let enis = topology.endpoint.enis.iter().enumerate();
-    enis.filter(|(_, eni)| topology.subnets[eni.subnet].zone == zone).map(|(index, _)| index).collect()
+    let enis = topology.enis().filter(|(_, eni)| topology.subnets[eni.subnet].zone == zone);
+    enis.map(|(_, eni)| usize::from(eni.slot)).collect()
 }
 
 /// The zones that have an eni, in order.
 fn zones(topology: &Topology) -> Vec<&str> {
-    let enis = topology.endpoint.enis.iter();
-    let mut zones: Vec<&str> = enis.map(|eni| topology.subnets[eni.subnet].zone.as_str()).collect();
+    let mut zones: Vec<&str> = topology.enis().map(|(_, eni)| topology.subnets[eni.subnet].zone.as_str()).collect();
     zones.sort_unstable();
     zones.dedup();
     zones

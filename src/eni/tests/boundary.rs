@@ -183,7 +183,7 @@ fn a_reset_that_an_acl_denies_is_not_sent_and_is_logged_where_it_got_to() {
         ([false, false, true, false], Ingress::Drop(Reason::PortClosed), "REJECT"),
     ] {
         let mut topology = open(closed);
-        topology.endpoint.settings.other_port = Unanswered::Reset;
+        topology.settings.other_port = Unanswered::Reset;
         let mut world = World::new(&topology);
         assert_eq!(world.ingress(&PacketSpec { dst_port: 80, ..from(STRANGER) }.with_flags(SYN)), outcome);
         assert_eq!(world.log()[1], format!("10.0.1.5 10.0.9.10 80 40000 6 1 40 {action} OK"));

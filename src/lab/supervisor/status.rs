@@ -37,22 +37,8 @@ pub(super) async fn status(lab: &Lab) -> Value {
         "ipv4": host.ipv4,
         "ipv6": host.ipv6,
     })).collect();
-    let enis: Vec<Value> = topology
-        .endpoint
-        .enis
-        .iter()
-        .map(|eni| {
-            let subnet = &topology.subnets[eni.subnet];
-            // Null if the endpoint does not answer.
-            let known = answers[0].1.as_ref().ok().and_then(|answer| answer["enis"].as_array());
-            let healthy =
-                known.and_then(|enis| enis.iter().find(|known| known["id"] == eni.id)).map(|eni| &eni["healthy"]);
-            json!({
-                "id": eni.id, "subnet": subnet.id, "zone": subnet.zone, "ipv4": eni.ipv4, "ipv6": eni.ipv6,
-                "healthy": healthy,
-            })
-        })
-        .collect();
+    // Null if the endpoint does not answer: endpoints come and go, and it alone knows.
+    let endpoints = answers[0].1.as_ref().map_or(&Value::Null, |answer| &answer["endpoints"]);
     let processes: Vec<Value> = lab
         .processes
         .iter()
@@ -77,9 +63,10 @@ pub(super) async fn status(lab: &Lab) -> Value {
         "region": topology.region,
         "account": topology.account,
         "vpc": { "id": topology.vpc.id, "ipv4": topology.vpc.cidr, "ipv6": topology.vpc.cidr6, "resolver": topology.vpc.resolver() },
-        "endpoint": { "id": topology.endpoint.id, "enis": enis },
+        "endpoints": endpoints,
         "on_premises": { "ipv4": topology.on_premises.cidr, "ipv6": topology.on_premises.cidr6, "function_host": topology.on_premises.function_host },
         "path": topology.tunnel.path,
+        "api": format!("http://{}", lab.api),
         "hosts": hosts,
         "identities": identities,
         "processes": processes,

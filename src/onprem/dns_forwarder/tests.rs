@@ -91,12 +91,12 @@ fn addresses(message: &Message) -> Vec<IpAddr> {
 #[tokio::test]
 async fn public_names_of_the_endpoint_leave_out_what_is_down() {
     let mut topology = builtin("quickstart").unwrap().check().unwrap();
-    let mut second = topology.endpoint.enis[0].clone();
-    second.ipv4 = [10, 0, 9, 100].into();
-    topology.endpoint.enis.push(second);
+    let mut second = topology.endpoints[0].enis[0].clone();
+    (second.slot, second.ipv4) = (1, [10, 0, 9, 100].into());
+    topology.endpoints[0].enis.push(second);
     let (known, health) = watch::channel(EniHealth::default());
     let lab = Lab::of(&topology, None, health, Settings::default()).await;
-    let name = topology.endpoint_host();
+    let name = topology.endpoint_host(&topology.endpoints[0]);
     assert_eq!(addresses(&lab.ask(1, &name).await).len(), 2);
     known.send_modify(|health| health.set(0, false));
     assert_eq!(addresses(&lab.ask(2, &name).await), ["10.0.9.100".parse::<IpAddr>().unwrap()]);

@@ -33,10 +33,11 @@ pub(crate) fn topology() -> Topology {
         network_acls: vec![],
         prefix_lists: vec![],
         security_groups: vec![group("sg-1"), group("sg-2")],
-        endpoint: Endpoint {
+        endpoints: vec![Endpoint {
             id: "vpce-1".to_owned(),
             dns_token: "abcdefgh".to_owned(),
             enis: vec![Eni {
+                slot: 0,
                 id: "eni-1".to_owned(),
                 subnet: 0,
                 ipv4: Ipv4Addr::new(10, 0, 1, 5),
@@ -45,8 +46,8 @@ pub(crate) fn topology() -> Topology {
             }],
             private_dns: true,
             policy: None,
-            settings: EndpointSettings::default(),
-        },
+        }],
+        settings: EndpointSettings::default(),
         hosts: vec![],
         on_premises: OnPremises {
             cidr: "192.168.10.0/24".parse().unwrap(),
@@ -107,7 +108,7 @@ fn peer_rule(id: &str, traffic: &str, peer: Peer) -> SecurityGroupRule {
 pub(crate) fn compile(ingress: Vec<SecurityGroupRule>, egress: Vec<SecurityGroupRule>) -> SecurityGroupRules {
     let mut topology = topology();
     (topology.security_groups[0].ingress, topology.security_groups[0].egress) = (ingress, egress);
-    SecurityGroupRules::compile(&topology, 0)
+    SecurityGroupRules::compile(&topology, &topology.endpoints[0].enis[0].security_groups)
 }
 
 fn subject(src: &str, protocol: Protocol, port: u16, icmp: Option<(u8, u8)>) -> Subject {
@@ -193,16 +194,16 @@ fn an_empty_rule_list_denies() {
 #[test]
 fn groups_are_united_and_the_first_allowing_rule_is_named() {
     let mut topology = topology();
-    topology.endpoint.enis[0].security_groups = vec![1, 0, 1];
+    topology.endpoints[0].enis[0].security_groups = vec![1, 0, 1];
     topology.security_groups[0].ingress = vec![rule("sgr-b", "tcp/443", "10.0.1.0/24")];
     topology.security_groups[1].ingress =
         vec![rule("sgr-a", "tcp/443", "192.168.0.0/16"), rule("sgr-c", "tcp/443", "10.0.0.0/8")];
-    let rules = SecurityGroupRules::compile(&topology, 0);
+    let rules = SecurityGroupRules::compile(&topology, &topology.endpoints[0].enis[0].security_groups);
     assert_eq!(allowed_by(&rules, &tcp("10.0.1.10", 443)).as_deref(), Some("sg-2 sgr-c"));
     assert_eq!(allowed_by(&rules, &tcp("192.168.10.10", 443)).as_deref(), Some("sg-2 sgr-a"));
     assert_eq!(rules.len(RuleDirection::Ingress), 3);
-    topology.endpoint.enis[0].security_groups = vec![0];
-    let rules = SecurityGroupRules::compile(&topology, 0);
+    topology.endpoints[0].enis[0].security_groups = vec![0];
+    let rules = SecurityGroupRules::compile(&topology, &topology.endpoints[0].enis[0].security_groups);
     assert_eq!(allowed_by(&rules, &tcp("10.0.1.10", 443)).as_deref(), Some("sg-1 sgr-b"));
     assert_eq!(allowed_by(&rules, &tcp("192.168.10.10", 443)), None);
 }
@@ -217,7 +218,7 @@ fn a_prefix_list_admits_its_entries() {
     let with = |list| {
         let mut topology = topology.clone();
         topology.security_groups[0].ingress = vec![peer_rule("sgr-1", "tcp/443", Peer::PrefixList(list))];
-        SecurityGroupRules::compile(&topology, 0)
+        SecurityGroupRules::compile(&topology, &topology.endpoints[0].enis[0].security_groups)
     };
     for (src, allowed) in [
         ("10.0.1.200", true),
@@ -250,7 +251,7 @@ fn a_referenced_group_admits_the_private_addresses_in_it_but_nobody_on_premises(
         host("far", Site::OnPremises, [192, 168, 10, 10], None, &[1]),
     ];
     topology.security_groups[0].ingress = vec![peer_rule("sgr-1", "tcp/443", Peer::SecurityGroup(1))];
-    let rules = SecurityGroupRules::compile(&topology, 0);
+    let rules = SecurityGroupRules::compile(&topology, &topology.endpoints[0].enis[0].security_groups);
     for (src, allowed) in
         [("10.0.1.10", true), ("fd00:0:0:1::10", true), ("10.0.1.11", false), ("192.168.10.10", false)]
     {
@@ -258,7 +259,7 @@ fn a_referenced_group_admits_the_private_addresses_in_it_but_nobody_on_premises(
     }
     // A group that refers to itself, as the default group of a VPC does, admits the eni and its members.
     topology.security_groups[0].ingress = vec![peer_rule("sgr-1", "all", Peer::SecurityGroup(0))];
-    let rules = SecurityGroupRules::compile(&topology, 0);
+    let rules = SecurityGroupRules::compile(&topology, &topology.endpoints[0].enis[0].security_groups);
     for (src, allowed) in [("10.0.1.5", true), ("10.0.1.11", true), ("10.0.1.10", false)] {
         assert_eq!(allowed_by(&rules, &tcp(src, 443)).is_some(), allowed, "{src}");
     }
@@ -315,7 +316,7 @@ proptest! {
             SecurityGroupRule { id: index.to_string(), traffic: *traffic, peer: Peer::PrefixList(index), description: None }
         }).collect();
         (topology.security_groups[0].ingress, topology.security_groups[0].egress) = (list.clone(), list);
-        let rules = SecurityGroupRules::compile(&topology, 0);
+        let rules = SecurityGroupRules::compile(&topology, &topology.endpoints[0].enis[0].security_groups);
         for (src, dst, protocol, port, icmp) in packets {
             let Some(tuple) = FiveTuple::between((src, 0).into(), (dst, port).into(), Protocol(protocol)) else { continue };
             let icmp = (protocol == if src.is_ipv6() { 58 } else { 1 }).then_some(icmp);

@@ -159,7 +159,6 @@ impl Net {
         let here: SocketAddrV4 = "10.0.1.100:443".parse().unwrap();
         let there: SocketAddrV4 = "192.168.10.10:50000".parse().unwrap();
         let mut stage = TcpStage::new(&TcpSetup {
-            addresses: vec![(*here.ip()).into()],
             offload: false,
             vpc_mtu: 1_438,
             tunnel_mtu: 1_438,
