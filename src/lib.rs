@@ -32,4 +32,6 @@ pub mod load;
 #[cfg(feature = "io")]
 pub mod lab;
 #[cfg(feature = "io")]
+pub mod control;
+#[cfg(feature = "io")]
 pub mod cli;

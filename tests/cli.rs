@@ -501,7 +501,6 @@ enforced:
     home.topology(&[("ipv4 = \"10.0.1.100\"", "ipv4 = \"10.0.1.101\""), ("name = \"stranger\"", "name = \"strange\"")]);
     let refused = format!(
         "error: this cannot change while the lab runs
-    endpoints[vpce-0123456789abcdef0].enis[eni-0a1b2c3d4e5f60718].ipv4: 10.0.1.100 → 10.0.1.101
     hosts: app, stranger, onprem → app, strange, onprem
   where: {file}
   do:    vpce lab up --replace {file}
@@ -522,4 +521,19 @@ enforced:
     assert!(texts.contains(&&"endpoint policy: endpoint.policy → policies/blog-mended.json".into()), "{texts:?}");
     let status = home.run("lab status -o json").json();
     assert_eq!((&status["topology"], &status["path"]), (&"blog".into(), &"vpn".into()));
+
+    // An eni that stands elsewhere is another one: its device comes, the old one goes.
+    home.topology(&[("ipv4 = \"10.0.1.100\"", "ipv4 = \"10.0.1.101\"")]);
+    let moved = home.run("lab reload lab.toml").ok();
+    for line in ["- eni-0a1b2c3d4e5f60718 10.0.1.100 ", "+ eni-0a1b2c3d4e5f60718 10.0.1.101 "] {
+        assert!(moved.contains(&format!("enis: {line}")), "{moved}");
+    }
+    let reach = |address| {
+        let knock = format!("import socket; socket.create_connection(('{address}', 443), 0.5)");
+        Ran::from(home.vpce(&["lab", "exec", "app", "--", "python3", "-c", &knock]).output().expect("runs")).code
+    };
+    // Its IPv6 address was the other one's a moment ago.
+    assert_eq!(["10.0.1.101", "2001:db8:1234:1a01::64", "10.0.1.100"].map(reach), [0, 0, 1]);
+    let devices = Ran::from(home.vpce(&["lab", "exec", "vpce", "--", "cat", "/proc/net/dev"]).output().expect("runs"));
+    assert!(devices.stdout.contains("eni1:") && !devices.stdout.contains("eni0:"), "{devices:?}");
 }

@@ -9,12 +9,13 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 use support::quickstart::{HOST, REGIONAL, ZONAL};
-use support::{Lab, Ran, Tun, strings, wait_for};
+use support::{Lab, Ran, Tun, client, script, strings, wait_for};
 
 in_both_modes! {
     names_lead_to_healthy_enis_alone_and_to_all_if_there_is_none: [Python];
     an_invocation_on_a_lost_zone_hangs_while_others_go_by_the_other_and_ends_when_it_is_back: [Python, Curl];
     a_tracked_connection_outlives_the_loss_of_its_zone: [Python];
+    clients_that_retry_see_no_failure_when_a_zone_is_lost_and_found: [Clients];
 }
 
 const TOPOLOGY: &str = r#"
@@ -252,4 +253,42 @@ fn a_tracked_connection_outlives_the_loss_of_its_zone(mode: Tun) {
     assert_eq!(resolve(&lab, "onprem", [REGIONAL]), [json!([A, B])]);
     let held: Value = serde_json::from_slice(&held.wait_with_output().unwrap().stdout).unwrap();
     assert_eq!((&held["before"], &held["after"]), (&json!("open"), &json!("open")));
+}
+
+/// A third zone, as an endpoint for production has.
+fn three_zones() -> String {
+    let subnet =
+        "[[subnet]]\nid = \"subnet-cccccccc\"\ncidr = \"10.0.3.0/24\"\nzone = \"us-east-2c\"\n\n[[security_group]]";
+    let eni = "[[endpoint.eni]]\nsubnet = \"subnet-cccccccc\"\nipv4 = \"10.0.3.100\"\n\n[endpoint.settings]";
+    TOPOLOGY
+        .replace("[[security_group]]", subnet)
+        .replace("[endpoint.settings]", eni)
+        .replace("name = \"waits\"", "name = \"waits\"\nconcurrency = 50")
+}
+
+fn clients_that_retry_see_no_failure_when_a_zone_is_lost_and_found(mode: Tun) {
+    let lab = up_with(mode, &three_zones());
+    assert_eq!(resolve(&lab, "app", [HOST]), [json!([A, B, "10.0.3.100"])]);
+    let stop = lab.folder().join("stop");
+    let mut command = lab.command("Admin", "app", client("python3"));
+    command.arg(script("steady.py")).arg("6").arg(&stop).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let callers = command.spawn().unwrap();
+    wait_for("every caller has an answer", 20, || lab.folder().join("stop.started").exists().then_some(()));
+
+    let lost = az(&lab, ZONE, "down");
+    let answered = |lab: &Lab| lab.count("endpoint", "INVOCATION_ANSWERED");
+    let before = answered(&lab);
+    wait_for("the others serve", 20, || (answered(&lab) > before + 40).then_some(()));
+    az(&lab, ZONE, "up");
+    let eni_down = lab.count("endpoint", "ENI_DOWN");
+    let before = answered(&lab);
+    wait_for("all serve again", 20, || (answered(&lab) > before + 40).then_some(()));
+    std::fs::write(&stop, "").unwrap();
+    let outcome: Value = Ran::from(callers.wait_with_output().unwrap()).json();
+    assert_eq!(outcome["failures"], json!([]), "{outcome} {lost}");
+    assert!(outcome["done"].as_u64().unwrap() > 80, "{outcome}");
+    // Some were in flight and had to be sent again; a caller has one at a time.
+    let (in_flight, retries) = (lost["in_flight"].as_u64().unwrap(), outcome["retries"].as_u64().unwrap());
+    assert!(in_flight <= 6, "{lost}");
+    assert!(retries == 0 || eni_down > 0, "{outcome} {lost}");
 }

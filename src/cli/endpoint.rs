@@ -1,5 +1,6 @@
 //! `vpce endpoint`: the AWS side alone, in the current network namespace.
 
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,14 +9,20 @@ use clap::Args;
 
 use super::output::Failure;
 use super::{SideArguments, Termination};
+use crate::config::{API_SERVICES, Topology};
+use crate::control::Store;
+use crate::control::ec2::{AsOf, Options};
+use crate::control::plane::{Plane, PlanePlan};
+use crate::control::server::{self, Listeners};
 use crate::edge::clock::Clock;
-use crate::edge::endpoint::{self, EndpointPlan, Reload, Reloaded};
+use crate::edge::endpoint::{self, EndpointPlan, Handle, Reload, Reloaded};
 use crate::edge::readiness::Readiness;
 use crate::edge::{Fault, OrFault};
 use crate::lab::source::Source;
-use crate::lab::{changes, secrets, source};
+use crate::lab::{Directories, changes, secrets, source};
 use crate::observe::access_log::AccessLogFile;
 use crate::observe::capture::Capture;
+use crate::sigv4::Keyring;
 use crate::tls::ServerSetup;
 
 /// Run the endpoint alone, in the current network namespace
@@ -32,14 +39,29 @@ pub(super) struct Arguments {
     /// Write what crosses the endpoint's interfaces, and the secrets of its TLS sessions, to this pcapng file.
     #[arg(long, value_name = "FILE")]
     capture: Option<PathBuf>,
+    /// Descriptors of the sockets that EC2's API listens on, outside of the lab and inside. Without them there is none.
+    #[arg(long, value_name = "FD", num_args = 2, hide = true)]
+    api_sockets: Vec<RawFd>,
+    /// Begin with what was created and changed through the API in the last run.
+    #[arg(long)]
+    keep: bool,
+    /// Offer the service where it was offered in that month.
+    #[arg(long, value_name = "YYYY-MM", value_parser = crate::cli::month)]
+    as_of: Option<AsOf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let readiness = Readiness::take()?;
     let termination = Termination::watch()?;
-    let started = plan(arguments).and_then(|plan| {
-        let access_log = plan.access_log.clone();
-        Ok((endpoint::start(plan).map_err(Failure::from)?, access_log))
+    let listeners = arguments.listeners()?;
+    let started = plan(arguments).and_then(|(plan, directories)| {
+        let (access_log, topology, keyring) =
+            (plan.access_log.clone(), Arc::clone(&plan.topology), plan.keyring.clone());
+        let (handle, capture) = endpoint::start(plan).map_err(Failure::from)?;
+        if let Some(listeners) = listeners {
+            start_apis(arguments, listeners, handle, keyring, &topology, &directories)?;
+        }
+        Ok((capture, access_log))
     });
     let (capture, access_log) = match started {
         Ok(started) => started,
@@ -52,7 +74,46 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn plan(arguments: &Arguments) -> Result<EndpointPlan, Failure> {
+impl Arguments {
+    /// The sockets that the supervisor left open for this process. To be called before anything else is opened.
+    fn listeners(&self) -> Result<Option<Listeners>, Fault> {
+        match self.api_sockets[..] {
+            [outside, inside] => Listeners::inherited(outside, inside).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn start_apis(
+    arguments: &Arguments,
+    listeners: Listeners,
+    endpoint: Handle,
+    keyring: Keyring,
+    topology: &Topology,
+    directories: &Directories,
+) -> Result<(), Failure> {
+    let file = directories.control_state();
+    if !arguments.keep {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let fault = Fault::new(format!("cannot begin with a clean state: {error}"));
+                return Err(fault.at(file.display().to_string()).into());
+            }
+            _ => {}
+        }
+    }
+    let now = Clock::start().now().unix;
+    let ca = secrets::certificate_authority(directories, now)?;
+    let names = API_SERVICES.iter().map(|service| topology.api_host(service)).collect();
+    let tls = server::tls(&ca, names, now)?;
+    let options = Options { lenient: arguments.side.policies.lenient, as_of: arguments.as_of, ..Options::default() };
+    let store = Store::open(&file)?;
+    let plan = PlanePlan { endpoint, keyring, store, options };
+    server::start(listeners, tls, move || Plane::start(plan))?;
+    Ok(())
+}
+
+fn plan(arguments: &Arguments) -> Result<(EndpointPlan, Directories), Failure> {
     let side = &arguments.side;
     let (source, directories) = side.prepare()?;
     let topology = Arc::new(source.topology);
@@ -68,7 +129,7 @@ fn plan(arguments: &Arguments) -> Result<EndpointPlan, Failure> {
     let access_log = AccessLogFile::start(&log)
         .or_fault(|| "cannot open the access log")
         .map_err(|fault| fault.at(log.display().to_string()).remedy("move away what is there"))?;
-    Ok(EndpointPlan {
+    let plan = EndpointPlan {
         keyring: secrets::keyring(&directories, &topology)?,
         keys: secrets::load_tunnel_keys(&directories)?.for_workers(side.workers()),
         path,
@@ -81,10 +142,12 @@ fn plan(arguments: &Arguments) -> Result<EndpointPlan, Failure> {
         flow_log: directories.flow_log(),
         access_log,
         capture,
+        on_premises: directories.onprem_socket(),
         reload: reloader(side.path.clone(), side.policies.lenient),
         origin: source.origin,
         topology,
-    })
+    };
+    Ok((plan, directories))
 }
 
 /// Reads a topology for `reload`: the one that the request names, else again the one in force. What a running endpoint

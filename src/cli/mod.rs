@@ -33,6 +33,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use output::{Failure, Output};
 
+use crate::control::ec2::AsOf;
 use crate::edge::Fault;
 use crate::edge::tun::TunMode;
 use crate::lab::source::{self, Source};
@@ -185,6 +186,11 @@ struct SideArguments {
     runtime_dir: Option<PathBuf>,
     #[command(flatten)]
     devices: DeviceArguments,
+}
+
+/// A past month of which it is known where the service was offered.
+fn month(text: &str) -> Result<AsOf, String> {
+    AsOf::parse(text).ok_or_else(|| "of no month but 2020-10 is it known where the service was offered".to_owned())
 }
 
 /// How packets come and go.

@@ -273,6 +273,7 @@ fn settings(section: &Section<'_>) -> EndpointSettings {
         http_head_limit: size("http_head_limit", defaults.http_head_limit, 1 << 10, 1 << 20),
         tcp_buffer: size("tcp_buffer", defaults.tcp_buffer, 1 << 12, 1 << 24),
         flow_log_interval: flow_log_interval.map_or(defaults.flow_log_interval, |at| at.value),
+        settle_time: time("settle_time", defaults.settle_time, 0, 600),
     }
 }
 

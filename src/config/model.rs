@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use path::{PathDirection, PathProfile};
 pub use settings::{EndpointSettings, Unanswered};
@@ -284,7 +284,7 @@ pub struct NetworkAclEntry {
 }
 
 /// An interface endpoint.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Endpoint {
     /// `vpce-…`.
     pub id: String,
@@ -299,7 +299,7 @@ pub struct Endpoint {
 }
 
 /// A policy document and where it came from, for messages.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PolicyText {
     /// A file, or `endpoint.policy` for one written into the topology.
     pub origin: String,
@@ -308,7 +308,7 @@ pub struct PolicyText {
 }
 
 /// An endpoint's interface in one subnet.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Eni {
     /// Its number among all enis of the lab, whatever endpoint they belong to: its device's name and its place in tables.
     pub slot: u16,

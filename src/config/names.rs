@@ -3,7 +3,7 @@
 use super::model::{Endpoint, Eni, Topology};
 
 /// The other services whose APIs a lab has, as they are called in names.
-pub const API_SERVICES: [&str; 1] = ["ec2"];
+pub const API_SERVICES: [&str; 2] = ["ec2", "sts"];
 
 impl Topology {
     /// What AWS API names of the partition end in: `amazonaws.com`.

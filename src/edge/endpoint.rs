@@ -9,7 +9,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -28,7 +28,9 @@ use crate::engine::{Engine, EngineSetup, Port, Snapshot};
 use crate::eni::EniHealth;
 use crate::observe::access_log::{AccessLines, AccessLogFile};
 use crate::observe::capture::{Capture, CaptureHandle};
+use crate::observe::cost::CostMeter;
 use crate::observe::flow_log::FlowLogWriter;
+use crate::observe::flow_log::created::{CreatedLogs, FlowLogSpec};
 use crate::observe::status;
 use crate::sigv4::Keyring;
 use crate::tls::ServerSetup;
@@ -80,6 +82,8 @@ pub struct EndpointPlan {
     pub capture: Option<Capture>,
     /// Reads a topology again, for `reload`.
     pub reload: Reload,
+    /// Where the on-premises side is told of endpoints that come and go: its public DNS knows their names.
+    pub on_premises: PathBuf,
 }
 
 impl std::fmt::Debug for EndpointPlan {
@@ -93,7 +97,7 @@ impl std::fmt::Debug for EndpointPlan {
 ///
 /// # Errors
 /// When a policy is faulty, or a device, socket or thread cannot be made.
-pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
+pub fn start(mut plan: EndpointPlan) -> Result<(Handle, Option<CaptureHandle>), Fault> {
     let clock = Clock::start();
     let maker = Maker { keyring: plan.keyring.clone(), lenient: plan.lenient, clock };
     let snapshot = maker.make(1, &plan.topology)?;
@@ -106,37 +110,109 @@ pub fn start(mut plan: EndpointPlan) -> Result<Option<CaptureHandle>, Fault> {
     };
     let handles = start_workers(&plan, &snapshot, devices, clock)?;
     let interval = plan.topology.settings.flow_log_interval;
-    let mut flow_log = FlowLogWriter::new(open_log(&plan.flow_log)?, plan.workers, interval);
+    let flow_log = FlowLogWriter::new(open_log(&plan.flow_log)?, plan.workers, interval);
+    let created = CreatedLogs::new(&plan.flow_log.with_file_name("flow-logs"));
 
-    let EndpointPlan { socket, reload, origin, access_log, .. } = plan;
+    let EndpointPlan { socket, reload, origin, access_log, on_premises, .. } = plan;
     let questioned = handles.clone();
     let captured = capture.as_ref().map(CaptureHandle::counter);
     let devices = EniDevices::new(facts.mode, facts.workers, &snapshot.topology);
-    let mut in_force = InForce { snapshot, health: EniHealth::default(), origin, maker, reload, devices };
-    control::serve(&socket, move |request| match request["do"].as_str() {
-        Some("status") => {
-            let InForce { snapshot, health, .. } = &in_force;
-            let mut answer = status::endpoint(&facts, snapshot, health, &questioned, access_log.lost(), PATIENCE);
-            answer["topology"] = json!(in_force.origin);
-            answer["lenient"] = json!(in_force.maker.lenient);
-            answer["capture"] = status::capture(captured.as_ref());
-            Ok(answer)
+    let mut cost = CostMeter::default();
+    cost.follow(&snapshot.topology, clock.now().unix);
+    let in_force = InForce {
+        cost,
+        snapshot,
+        health: EniHealth::default(),
+        origin,
+        maker,
+        reload,
+        devices,
+        on_premises,
+        flow_logs: Vec::new(),
+        reloads: 0,
+        is_ahead: false,
+    };
+    let handle = Handle { in_force: Arc::new(Mutex::new(in_force)), workers: handles };
+    let (shared, logged) = (handle.clone(), handle.clone());
+    control::serve(&socket, move |request| {
+        let mut in_force = shared.lock();
+        match request["do"].as_str() {
+            Some("status") => {
+                let InForce { snapshot, health, cost, maker, .. } = &*in_force;
+                let cost = (cost, maker.clock.now().unix);
+                let mut answer =
+                    status::endpoint(&facts, snapshot, health, &questioned, access_log.lost(), cost, PATIENCE);
+                answer["topology"] = json!(in_force.origin);
+                answer["lenient"] = json!(in_force.maker.lenient);
+                answer["capture"] = status::capture(captured.as_ref());
+                Ok(answer)
+            }
+            Some("reload") => in_force.reload(request, &questioned),
+            Some("fault") => in_force.fault(request, &questioned),
+            Some("flow") => Ok(json!({ "rule": rule_of(&questioned, request) })),
+            _ => Err(Fault::new("the endpoint does not know this request")
+                .remedy("ask for `status`, `flow`, `reload` or `fault`")),
         }
-        Some("reload") => in_force.reload(request, &questioned),
-        Some("fault") => in_force.fault(request, &questioned),
-        Some("flow") => Ok(json!({ "rule": rule_of(&questioned, request) })),
-        _ => Err(Fault::new("the endpoint does not know this request")
-            .remedy("ask for `status`, `flow`, `reload` or `fault`")),
     })?;
     std::thread::Builder::new()
         .name("flow-log".to_owned())
         .spawn(move || {
-            if let Err(fault) = write_flow_log(&handles, &mut flow_log) {
+            if let Err(fault) = write_flow_logs(&logged, flow_log, created) {
                 tracing::error!(%fault, "flow logging stopped");
             }
         })
         .or_fault(|| "cannot start the flow log")?;
-    Ok(capture)
+    Ok((handle, capture))
+}
+
+/// Reaches a running endpoint from other threads of its process.
+#[derive(Clone)]
+pub struct Handle {
+    in_force: Arc<Mutex<InForce>>,
+    workers: Vec<WorkerHandle>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("workers", &self.workers.len()).finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    /// Puts a topology in force on all workers and returns when it is. `is_ahead`: whether it has what no file says, so that a
+    /// reload would lose something.
+    ///
+    /// # Errors
+    /// When a policy, a device or a worker refuses; what was in force stays so.
+    pub fn put(&self, topology: Topology, is_ahead: bool) -> Result<(), Fault> {
+        // Devices are made by netlink, whose calls block and must not be made inside a runtime: the caller may be in one.
+        std::thread::scope(|scope| {
+            let put = scope.spawn(|| {
+                let mut in_force = self.lock();
+                in_force.put(topology, &self.workers)?;
+                in_force.is_ahead = is_ahead;
+                Ok(())
+            });
+            // A panic in there is one in the middle of a change.
+            put.join().unwrap_or_else(|_| std::process::abort())
+        })
+    }
+
+    /// The topology in force, and how many reloads there have been: each makes a file's word law again.
+    pub fn in_force(&self) -> (Arc<Topology>, u64) {
+        let in_force = self.lock();
+        (Arc::clone(&in_force.snapshot.topology), in_force.reloads)
+    }
+
+    /// Has these flow logs written from now on, beside the lab's own.
+    pub fn set_flow_logs(&self, logs: Vec<FlowLogSpec>) {
+        self.lock().flow_logs = logs;
+    }
+
+    /// A panic in the middle of a change leaves nobody to say what is in force.
+    fn lock(&self) -> MutexGuard<'_, InForce> {
+        self.in_force.lock().unwrap_or_else(|_| std::process::abort())
+    }
 }
 
 fn start_workers(
@@ -266,13 +342,20 @@ fn open_log(path: &Path) -> Result<File, Fault> {
         .map_err(|fault| fault.at(path.display().to_string()).remedy("move away what is there"))
 }
 
-/// Writes flow-log records as they are complete. Returns only when the log cannot be written.
-fn write_flow_log(handles: &[WorkerHandle], log: &mut FlowLogWriter<File>) -> Result<(), Fault> {
+/// Writes flow-log records as they are complete. Returns only when a log cannot be written.
+fn write_flow_logs(handle: &Handle, mut log: FlowLogWriter<File>, mut created: CreatedLogs) -> Result<(), Fault> {
     loop {
         std::thread::sleep(FLOW_LOG_EVERY);
-        for handle in handles {
-            let records = handle.ask(PATIENCE, |engine, _| engine.take_flow_records()).unwrap_or_default();
+        let (topology, specs) = {
+            let in_force = handle.lock();
+            (Arc::clone(&in_force.snapshot.topology), in_force.flow_logs.clone())
+        };
+        created.set(&specs).or_fault(|| "cannot make the file of a flow log")?;
+        for worker in &handle.workers {
+            let mut records = worker.ask(PATIENCE, |engine, _| engine.take_flow_records()).unwrap_or_default();
+            log.retain_news(&mut records);
             log.write(&records).or_fault(|| "cannot write the flow log")?;
+            created.write(&records, &topology).or_fault(|| "cannot write a flow log")?;
         }
     }
 }

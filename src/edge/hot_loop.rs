@@ -32,10 +32,12 @@ const WAIT_LIMIT: Duration = Duration::from_secs(1);
 /// A packet of the largest size with its header.
 const PACKET_BUFFER: usize = VIRTIO_HEADER_LEN + 65_536 + 64;
 
+/// Something to do with an engine.
+type Errand = Box<dyn FnOnce(&mut Engine, Now) + Send>;
+
 /// Something for a worker to do between turns.
 enum Command {
-    /// Something to do with the engine.
-    Run(Box<dyn FnOnce(&mut Engine, Now) + Send>),
+    Run(Errand),
     /// A device to serve from now on.
     Plug(Port, TunQueue),
     /// A device to serve no longer.

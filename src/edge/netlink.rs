@@ -182,6 +182,16 @@ impl Netlink {
         self.run(self.handle.route().add(message).execute()).or_fault(|| format!("cannot add a route to {destination}"))
     }
 
+    /// Has a destination lead this way from now on, wherever it led before.
+    ///
+    /// # Errors
+    /// Without CAP_NET_ADMIN, or when the interface is down.
+    pub fn set_route(&self, destination: IpNet, via: Via) -> Result<(), Fault> {
+        let message = route_message(destination, via);
+        let request = self.handle.route().add(message).replace();
+        self.run(request.execute()).or_fault(|| format!("cannot set the route to {destination}"))
+    }
+
     /// Tells the kernel which link address an IP address has, for good: it never asks.
     ///
     /// # Errors

@@ -48,9 +48,23 @@ pub fn eni_device(slot: u16) -> String {
 /// # Errors
 /// See [`tun::open`] and [`Netlink`].
 pub fn open_eni(netlink: &Netlink, eni: &Eni, mode: TunMode, queues: usize) -> Result<TunDevice, Fault> {
+    let device = open(netlink, &eni_device(eni.slot), mode, queues, ENDPOINT_MTU, &[])?;
+    route_eni(netlink, eni)?;
+    Ok(device)
+}
+
+/// Has an eni's addresses lead into its device, and not into that of one that had them before and is about to go.
+///
+/// # Errors
+/// See [`Netlink`].
+pub fn route_eni(netlink: &Netlink, eni: &Eni) -> Result<(), Fault> {
+    let name = eni_device(eni.slot);
+    let link = netlink.link(&name)?;
     let addresses = [Some(IpAddr::V4(eni.ipv4)), eni.ipv6.map(IpAddr::V6)];
-    let destinations: Vec<IpNet> = addresses.into_iter().flatten().map(IpNet::from).collect();
-    open(netlink, &eni_device(eni.slot), mode, queues, ENDPOINT_MTU, &destinations)
+    for address in addresses.into_iter().flatten() {
+        netlink.set_route(address.into(), Via::Link(link)).map_err(|fault| fault.at(format!("interface {name}")))?;
+    }
+    Ok(())
 }
 
 /// Opens, configures and routes to the endpoint's devices, in the network namespace of the calling thread.

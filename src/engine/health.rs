@@ -37,6 +37,11 @@ impl Engine {
         self.eni.health()
     }
 
+    /// Bytes that each eni let through, by slot; those of enis that are no more as well.
+    pub fn bytes_processed(&self) -> Vec<u64> {
+        self.eni.bytes_processed().to_vec()
+    }
+
     /// What each eni carries, by slot.
     pub fn eni_load(&self) -> Vec<EniLoad> {
         let mut load = vec![EniLoad::default(); self.eni.snapshot().slots()];

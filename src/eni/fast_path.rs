@@ -1,6 +1,6 @@
 //! Packets of known flows, in packet order: ingress, then egress.
 
-use super::flow_log::{Action, Logged};
+use super::flow_log::{Action, Logged, logged_flags};
 use super::slow_path::Refusal;
 use super::snapshot::EniSnapshot;
 use super::{Egress, EniPacket, EniStage, FlowVerdict, Ingress, Origin};
@@ -85,6 +85,7 @@ impl<U> EniStage<U> {
         if !self.log.add(*handle, packets, bytes, now.unix) {
             self.log.record(handle, logged(eni, packet, Action::Accept), now.unix);
         }
+        self.meter.add(eni, bytes);
         Some(origin)
     }
 
@@ -203,10 +204,11 @@ impl<U> EniStage<U> {
     pub(super) fn log_flow(&mut self, flow: FlowId, direction: Direction, packet: &EniPacket<'_>, now: Now) {
         if let Some(entry) = self.flows.get_mut(flow) {
             let handle = &mut entry.verdict.log[direction as usize];
-            let (packets, bytes) = traffic(packet);
-            if !self.log.add(*handle, packets, bytes, now.unix) {
-                self.log.record(handle, logged(entry.verdict.eni, packet, Action::Accept), now.unix);
+            let logged = logged(entry.verdict.eni, packet, Action::Accept);
+            if logged.tcp_flags != 0 || !self.log.add(*handle, logged.packets, logged.bytes, now.unix) {
+                self.log.record(handle, logged, now.unix);
             }
+            self.meter.add(logged.eni, logged.bytes);
         }
     }
 }
@@ -232,7 +234,8 @@ fn rejudge<U>(entry: &mut FlowEntry<FlowVerdict, U>, eni: u16, snapshot: &EniSna
 /// What flow logs say of a packet.
 pub(super) const fn logged(eni: u16, packet: &EniPacket<'_>, action: Action) -> Logged {
     let (packets, bytes) = traffic(packet);
-    Logged { eni, tuple: packet.meta.tuple(), action, packets, bytes }
+    let tcp_flags = logged_flags(packet.meta.tcp_flags());
+    Logged { eni, tuple: packet.meta.tuple(), action, packets, bytes, tcp_flags }
 }
 
 /// Packets and bytes as flow logs count them: a super-segment is the packets it stands for, headers and all.

@@ -16,7 +16,7 @@ use hashbrown::HashTable;
 
 use super::snapshot::EniSnapshot;
 use crate::flow::{FlowHasher, FlowSeed};
-use crate::packet::FiveTuple;
+use crate::packet::{FiveTuple, TcpFlags};
 use crate::time::UnixTime;
 
 /// Whether and how flows are logged.
@@ -70,6 +70,23 @@ pub struct LoggedFlow {
     pub bytes: u64,
     /// What was decided.
     pub action: Action,
+    /// TCP flags of all its packets together, as flow logs count them ([`logged_flags`]).
+    pub tcp_flags: u8,
+}
+
+/// The flags of a TCP packet as flow logs count them: FIN 1, SYN 2, RST 4, SYN-ACK 18. An acknowledgement or data are nothing.
+pub(super) const fn logged_flags(flags: TcpFlags) -> u8 {
+    let mut logged = 0;
+    if flags.contains(TcpFlags::FIN) {
+        logged |= 1;
+    }
+    if flags.contains(TcpFlags::SYN) {
+        logged |= if flags.contains(TcpFlags::ACK) { 18 } else { 2 };
+    }
+    if flags.contains(TcpFlags::RST) {
+        logged |= 4;
+    }
+    logged
 }
 
 /// One line of a flow log.
@@ -99,7 +116,7 @@ impl fmt::Display for FlowLogRecord {
             LogStatus::NoData => "NODATA",
             LogStatus::SkipData => "SKIPDATA",
         };
-        let Some(LoggedFlow { tuple, packets, bytes, action }) = flow else {
+        let Some(LoggedFlow { tuple, packets, bytes, action, .. }) = flow else {
             return write!(f, "2 {account} {eni} - - - - - - - {start} {end} - {status}");
         };
         let (src, dst, protocol) = (tuple.src(), tuple.dst(), tuple.protocol.0);
@@ -135,6 +152,7 @@ pub(super) struct Logged {
     pub(super) action: Action,
     pub(super) packets: u64,
     pub(super) bytes: u64,
+    pub(super) tcp_flags: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -225,7 +243,7 @@ impl FlowLog {
         self.open.seen.resize(self.enis.len(), Seen::default());
     }
 
-    /// Adds to the record that `handle` knows; `false` if it knows none in the window that is open at `now`.
+    /// Adds a packet without flags that count to the record that `handle` knows; `false` if it knows none in the window that is open at `now`.
     #[inline]
     pub(super) fn add(&mut self, handle: LogHandle, packets: u64, bytes: u64, now: UnixTime) -> bool {
         if now >= self.ends_at || handle.window != self.number as u32 {
@@ -249,6 +267,9 @@ impl FlowLog {
         }
         *handle = LogHandle { window: self.number as u32, record: self.find_or_make(&logged, now) };
         self.add(*handle, logged.packets, logged.bytes, now);
+        if let Some(aggregate) = self.open.records.get_mut(handle.record as usize) {
+            aggregate.logged.tcp_flags |= logged.tcp_flags;
+        }
     }
 
     /// The next record of a window that is over: its flows, then one for each eni with nothing or not everything in it.
@@ -265,9 +286,9 @@ impl FlowLog {
             self.polled += 1;
             let (eni, flow, start, end, status) = match eni_at {
                 None => {
-                    let Aggregate { logged: Logged { eni, tuple, action, packets, bytes }, start, end } =
-                        self.over.records[at];
-                    let flow = LoggedFlow { tuple, packets, bytes, action };
+                    let Aggregate { logged, start, end } = self.over.records[at];
+                    let Logged { eni, tuple, action, packets, bytes, tcp_flags } = logged;
+                    let flow = LoggedFlow { tuple, packets, bytes, action, tcp_flags };
                     (usize::from(eni), Some(flow), start.secs(), end.secs(), LogStatus::Ok)
                 }
                 Some(eni) => match self.over.seen[eni] {

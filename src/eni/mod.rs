@@ -22,6 +22,7 @@ mod denials;
 mod fast_path;
 mod flow_log;
 mod health;
+mod meter;
 mod slow_path;
 mod snapshot;
 
@@ -42,6 +43,7 @@ pub use snapshot::{EniRules, EniSnapshot};
 
 use denials::Denials;
 use flow_log::{FlowLog, LogHandle};
+use meter::Meter;
 
 /// The one port that the service listens on.
 pub const SERVICE_PORT: u16 = 443;
@@ -123,6 +125,7 @@ pub struct EniStage<U> {
     flows: FlowTable<FlowVerdict, U>,
     log: FlowLog,
     denials: Denials,
+    meter: Meter,
     /// Flows whose place was taken, until [`EniStage::poll_ended`] tells of them.
     replaced: VecDeque<Ended<FlowVerdict, U>>,
 }
@@ -146,6 +149,7 @@ impl<U> EniStage<U> {
             flows: FlowTable::new(limits, timeouts, seed),
             log,
             denials: Denials::new(snapshot.epoch),
+            meter: Meter::new(snapshot.slots()),
             replaced: VecDeque::new(),
             health: EniHealth::default(),
             snapshot,
@@ -165,6 +169,7 @@ impl<U> EniStage<U> {
             }
         }
         self.log.update(&snapshot);
+        self.meter.make_room(snapshot.slots());
         self.denials.begin_epoch(snapshot.epoch);
         self.snapshot = snapshot;
         orphans
@@ -244,6 +249,11 @@ impl<U> EniStage<U> {
     /// The next flow-log record of a window that is over.
     pub fn poll_records(&mut self, now: Now) -> Option<FlowLogRecord> {
         self.log.poll_record(now.unix)
+    }
+
+    /// Bytes of packets that enis let through, in both directions, by slot; those of enis that are no more as well.
+    pub fn bytes_processed(&self) -> &[u64] {
+        self.meter.bytes()
     }
 
     /// The latest denials, oldest first.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::fast_path::logged;
-use super::flow_log::{Action, LogHandle, Logged};
+use super::flow_log::{Action, LogHandle, Logged, logged_flags};
 use super::{EniPacket, EniStage, FlowVerdict, Ingress, Origin, SERVICE_PORT};
 use crate::config::Unanswered;
 use crate::flow::Direction;
@@ -128,7 +128,10 @@ impl<U> EniStage<U> {
             Crossing::Deny(_) => (Action::Accept, Ingress::Drop(reason)),
         };
         let bytes = if meta.tuple().is_v6() { 60 } else { 40 };
-        self.log_packet(Logged { eni, tuple: reply.tuple, action, packets: 1, bytes }, now);
+        self.log_packet(
+            Logged { eni, tuple: reply.tuple, action, packets: 1, bytes, tcp_flags: logged_flags(TcpFlags::RST) },
+            now,
+        );
         outcome
     }
 

@@ -1,6 +1,6 @@
 //! What changes when a running lab takes another topology, and what in it cannot.
 //!
-//! Rules, network ACLs, policies, the resolver's answers and some of the endpoint's settings are read from the snapshot in
+//! Endpoints, rules, network ACLs, policies, the resolver's answers and some of the endpoint's settings are read from the snapshot in
 //! force. All else was built into namespaces, devices, processes and tables when the lab came up: it is *fixed*. To find
 //! what is fixed and differs, both topologies are compared without what can change, so that whatever the model gains later
 //! is fixed until somebody says otherwise here.
@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::{
-    EndpointSettings, NetworkAclEntry, Peer, PolicyText, Resolver, SecurityGroup, SecurityGroupRule, Topology,
+    EndpointSettings, Eni, NetworkAclEntry, Peer, PolicyText, Resolver, SecurityGroup, SecurityGroupRule, Topology,
     Unanswered,
 };
 use crate::security_group::show_traffic;
@@ -48,11 +48,7 @@ fn without_live(topology: &Topology) -> Topology {
     rest.security_groups.clear();
     rest.subnets.iter_mut().for_each(|subnet| subnet.network_acl = None);
     rest.hosts.iter_mut().for_each(|host| host.security_groups.clear());
-    for endpoint in &mut rest.endpoints {
-        endpoint.enis.iter_mut().for_each(|eni| eni.security_groups.clear());
-        endpoint.private_dns = true;
-        endpoint.policy = None;
-    }
+    rest.endpoints.clear();
     let settings = &rest.settings;
     rest.settings = EndpointSettings {
         // Tables, buffers, timers and devices are made once.
@@ -125,6 +121,7 @@ fn from_to(path: &str, before: &str, after: &str) -> String {
 /// Everything that `wanted` changes of `running` and that can change while the lab runs, by stage.
 pub fn live(running: &Topology, wanted: &Topology) -> Vec<Change> {
     let mut changes = Changes { running, wanted, list: Vec::new() };
+    changes.enis();
     changes.security_groups();
     changes.network_acls();
     changes.settings();
@@ -169,6 +166,17 @@ impl<'a> Changes<'a> {
         }
     }
 
+    fn enis(&mut self) {
+        self.items("eni", "endpoints", |t| t.endpoints.iter().map(|endpoint| endpoint.id.clone()).collect());
+        self.items("eni", "enis", |t| {
+            let eni = |(_, eni): (_, &Eni)| {
+                let ipv6 = eni.ipv6.map_or_else(String::new, |ipv6| format!(" {ipv6}"));
+                format!("{} {}{ipv6} in {}", eni.id, eni.ipv4, t.subnets[eni.subnet].id)
+            };
+            t.enis().map(eni).collect()
+        });
+    }
+
     fn security_groups(&mut self) {
         let stage = "security_group";
         self.items(stage, "groups", |t| t.security_groups.iter().map(|group| name(group).to_owned()).collect());
@@ -185,8 +193,10 @@ impl<'a> Changes<'a> {
             });
         }
         for (_, eni) in self.running.enis() {
-            let slot = usize::from(eni.slot);
-            self.value(stage, &eni.id, |t| groups(t, t.eni(slot).map(|eni| &eni.security_groups)), show);
+            let same = |t: &'a Topology| t.enis().map(|(_, other)| other).find(|other| other.id == eni.id);
+            if same(self.wanted).is_some() {
+                self.value(stage, &eni.id, |t| groups(t, same(t).map(|eni| &eni.security_groups)), show);
+            }
         }
         for (index, host) in self.running.hosts.iter().enumerate() {
             let name = format!("host {}", host.name);
@@ -221,6 +231,7 @@ impl<'a> Changes<'a> {
         };
         let time = |time: &std::time::Duration| format!("{time:?}");
         let of = |t: &'a Topology| &t.settings;
+        self.value("control", "settle_time", |t| of(t).settle_time, time);
         self.value("eni", "mss_clamp", |t| of(t).mss_clamp, show);
         self.value("eni", "other_port", |t| of(t).other_port, answer);
         self.value("eni", "late_packet", |t| of(t).late_packet, answer);
@@ -337,7 +348,11 @@ mod tests {
     #[test]
     fn what_can_change_is_told_by_stage_and_is_not_fixed() {
         type Case = (fn(&mut Topology), &'static str);
-        let cases: [Case; 14] = [
+        let cases: [Case; 15] = [
+            (
+                |t| t.endpoints[0].enis[0].id.push('a'),
+                "eni: enis: - eni-0a1b2c3d4e5f60718 10.0.1.100 2001:db8:1234:1a01::64 in subnet-abababab",
+            ),
             (
                 |t| drop(t.security_groups[0].ingress.remove(2)),
                 "security_group: sg-1a2b3c4d ingress: - tcp/443 from 192.168.10.0/24",
@@ -373,7 +388,8 @@ mod tests {
             ),
         ];
         for (change, told) in cases {
-            assert_eq!(differences(change), (vec![told.to_owned()], vec![]));
+            let (live, fixed) = differences(change);
+            assert_eq!((live.first().map(String::as_str), fixed), (Some(told), vec![]));
         }
     }
 

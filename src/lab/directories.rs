@@ -112,6 +112,11 @@ impl Directories {
         self.logs().join("flow.log")
     }
 
+    /// What was created and changed through the API.
+    pub fn control_state(&self) -> PathBuf {
+        self.state.join("control.redb")
+    }
+
     /// How the last run went: see [`super::client::LastRun`].
     pub fn last_run(&self) -> PathBuf {
         self.state.join("last-run.json")

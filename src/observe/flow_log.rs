@@ -3,6 +3,9 @@
 //! Every worker logs its own flows, and says NODATA of an eni at which it saw nothing. The log says it only of one at which
 //! no worker saw anything, and SKIPDATA once, however many workers had to leave records out.
 
+pub mod created;
+pub mod format;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -37,13 +40,17 @@ impl<W: Write> FlowLogWriter<W> {
         Self { out, workers, window: window.as_secs().max(1), said: BTreeMap::new() }
     }
 
-    /// Writes what one worker has to say.
+    /// Keeps of what one worker has to say what nobody has said.
+    pub fn retain_news(&mut self, records: &mut Vec<FlowLogRecord>) {
+        records.retain(|record| self.is_news(record));
+    }
+
+    /// Writes records.
     ///
     /// # Errors
     /// Those of the file.
     pub fn write(&mut self, records: &[FlowLogRecord]) -> io::Result<()> {
-        let lines: String =
-            records.iter().filter(|record| self.is_news(record)).map(|record| format!("{record}\n")).collect();
+        let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
         self.out.write_all(lines.as_bytes())
     }
 
@@ -72,9 +79,15 @@ mod tests {
     use crate::eni::{Action, LoggedFlow};
     use crate::packet::{FiveTuple, Protocol};
 
+    fn write(log: &mut FlowLogWriter<Vec<u8>>, records: &[FlowLogRecord]) {
+        let mut records = records.to_vec();
+        log.retain_news(&mut records);
+        log.write(&records).unwrap();
+    }
+
     fn record(eni: &str, status: LogStatus, minute: u64) -> FlowLogRecord {
         let tuple = FiveTuple::v4(([10, 0, 1, 10].into(), 50_000), ([10, 0, 1, 100].into(), 443), Protocol::TCP);
-        let flow = LoggedFlow { tuple, packets: 1, bytes: 40, action: Action::Accept };
+        let flow = LoggedFlow { tuple, packets: 1, bytes: 40, action: Action::Accept, tcp_flags: 0 };
         let flow = (status == LogStatus::Ok).then_some(flow);
         FlowLogRecord {
             account: "123456789012".into(),
@@ -96,9 +109,9 @@ mod tests {
     fn nodata_is_said_only_where_no_worker_saw_anything_however_late_they_speak() {
         use LogStatus::{NoData, Ok};
         let mut log = FlowLogWriter::new(Vec::new(), 2, Duration::from_secs(60));
-        log.write(&[record("eni-a", NoData, 1), record("eni-b", NoData, 1)]).unwrap();
-        log.write(&[record("eni-a", NoData, 2)]).unwrap();
-        log.write(&[record("eni-a", Ok, 1), record("eni-b", NoData, 1), record("eni-a", NoData, 2)]).unwrap();
+        write(&mut log, &[record("eni-a", NoData, 1), record("eni-b", NoData, 1)]);
+        write(&mut log, &[record("eni-a", NoData, 2)]);
+        write(&mut log, &[record("eni-a", Ok, 1), record("eni-b", NoData, 1), record("eni-a", NoData, 2)]);
         assert_eq!(statuses(&log), ["eni-a 60 OK", "eni-b 60 NODATA", "eni-a 120 NODATA"]);
     }
 
@@ -108,7 +121,7 @@ mod tests {
         let mut log = FlowLogWriter::new(Vec::new(), 2, Duration::from_secs(60));
         for minute in 1..100 {
             for _worker in 0..2 {
-                log.write(&[record("eni-a", SkipData, minute)]).unwrap();
+                write(&mut log, &[record("eni-a", SkipData, minute)]);
             }
         }
         assert_eq!(statuses(&log).len(), 99);

@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_types, reason = "writers of files, on threads of their own, at the edge")]
 
 pub mod access_log;
+pub mod cost;
 pub mod flow_log;
 pub mod pcapng;
 pub mod capture;

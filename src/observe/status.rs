@@ -5,11 +5,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::capture::{CaptureCounter, CaptureCounts};
+use super::cost::CostMeter;
 use crate::config::{Endpoint, Eni, PathDirection, PathProfile, SecurityGroup, Subnet, Topology};
 use crate::edge::hot_loop::WorkerHandle;
 use crate::edge::tun::{Offloads, TunMode};
 use crate::engine::{EniLoad, Snapshot};
 use crate::eni::{Denial, EniHealth};
+use crate::time::UnixTime;
 use crate::verdict::{Counters, Event, Reason};
 
 /// What does not change while the endpoint runs.
@@ -32,6 +34,7 @@ pub fn endpoint(
     health: &EniHealth,
     workers: &[WorkerHandle],
     access_records_lost: u64,
+    (cost, now): (&CostMeter, UnixTime),
     patience: Duration,
 ) -> Value {
     let topology = &snapshot.topology;
@@ -46,13 +49,15 @@ pub fn endpoint(
                     "function_host_connections": hosts,
                     "invocations": pending,
                 });
-                (load, engine.denials(), engine.eni_load())
+                (load, engine.denials(), engine.eni_load(), engine.bytes_processed())
             })
         })
         .collect();
     let mut carried = vec![EniLoad::default(); topology.eni_slots()];
-    let (mut load, mut denials) = (Vec::new(), Vec::new());
-    for (worker, denied, enis) in asked {
+    let (mut load, mut denials, mut processed) = (Vec::new(), Vec::new(), Vec::new());
+    for (worker, denied, enis, bytes) in asked {
+        processed.resize(bytes.len().max(processed.len()), 0);
+        processed.iter_mut().zip(bytes).for_each(|(sum, bytes)| *sum += bytes);
         load.push(worker);
         denials.extend(denied);
         carried.iter_mut().zip(enis).for_each(|(sum, eni)| *sum += eni);
@@ -67,6 +72,7 @@ pub fn endpoint(
         "enforcement": enforcement(topology, health, facts),
         "counters": counters(workers.iter().map(|worker| worker.counters().as_ref())),
         "denials": denials.iter().map(denial).collect::<Vec<_>>(),
+        "cost": cost.report(&processed, now),
         "access_records_lost": access_records_lost,
     })
 }

@@ -59,16 +59,33 @@ impl Default for Settings {
 /// # Errors
 /// A socket cannot be bound or read.
 pub async fn run(topology: Arc<Topology>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    run_counted(topology, watch::channel(EniHealth::default()).1, Arc::new(Counters::default()), shutdown).await
+    let known = PublicView::fixed(&topology);
+    run_counted(topology, known, Arc::new(Counters::default()), shutdown).await
 }
 
-/// The same, told of the enis' health, and counting what it does. Nobody else may write to `counters`.
+/// What public DNS knows of the endpoints, as it changes.
+#[derive(Clone, Debug)]
+pub struct PublicView {
+    /// With the endpoints that there are now.
+    pub topology: watch::Receiver<Arc<Topology>>,
+    /// Which of their enis are down.
+    pub health: watch::Receiver<EniHealth>,
+}
+
+impl PublicView {
+    /// Of a topology that stays as it is.
+    pub fn fixed(topology: &Arc<Topology>) -> Self {
+        Self { topology: watch::channel(Arc::clone(topology)).1, health: watch::channel(EniHealth::default()).1 }
+    }
+}
+
+/// The same, told of endpoints and their health, and counting what it does. Nobody else may write to `counters`.
 ///
 /// # Errors
 /// A socket cannot be bound or read.
 pub async fn run_counted(
     topology: Arc<Topology>,
-    health: watch::Receiver<EniHealth>,
+    known: PublicView,
     counters: Arc<Counters>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -76,7 +93,7 @@ pub async fn run_counted(
     let clients = bind(address, DNS_PORT).await?;
     let upstream = bind(address, 0).await?;
     let inbound_endpoint = topology.resolver.inbound_endpoint.map(|address| SocketAddr::from((address, DNS_PORT)));
-    let (own, settings) = (Public::new(&topology, health), Settings::default());
+    let (own, settings) = (Public::new(known), Settings::default());
     let forwarder = Forwarder::new(&topology, clients, upstream, inbound_endpoint, own, settings, counters);
     forwarder.serve(shutdown).await
 }
@@ -98,17 +115,23 @@ struct Pending {
 /// Public DNS and the data centre's own names.
 struct Public {
     resolver: Resolver,
-    health: watch::Receiver<EniHealth>,
+    known: PublicView,
 }
 
 impl Public {
-    fn new(topology: &Topology, health: watch::Receiver<EniHealth>) -> Self {
-        Self { resolver: Resolver::on_premises(topology), health }
+    fn new(mut known: PublicView) -> Self {
+        let resolver = Resolver::on_premises(&known.topology.borrow_and_update());
+        Self { resolver, known }
     }
 
     fn answer(&mut self, query: &[u8], client: SocketAddr, answer: &mut Vec<u8>) -> Answer {
-        if self.health.has_changed().is_ok_and(|changed| changed) {
-            self.resolver.set_all_health(self.health.borrow_and_update().clone());
+        let PublicView { topology, health } = &mut self.known;
+        let is_other = topology.has_changed().unwrap_or(false);
+        if is_other {
+            self.resolver = Resolver::on_premises(&topology.borrow_and_update());
+        }
+        if is_other || health.has_changed().unwrap_or(false) {
+            self.resolver.set_all_health(health.borrow_and_update().clone());
         }
         self.resolver.answer(View::Public, query, client.ip(), Moment::default(), answer)
     }

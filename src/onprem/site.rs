@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::customer_gateway::CustomerGateway;
-use super::{FunctionHost, HostSettings, dns_forwarder};
+use super::dns_forwarder::{self, PublicView};
+use super::{FunctionHost, HostSettings};
 use crate::config::Topology;
 use crate::edge::tun::TunDevice;
 use crate::edge::{Fault, OrFault, control};
@@ -53,6 +55,8 @@ pub fn start(plan: SitePlan) -> Result<(), Fault> {
     })?;
     let dns_counters = Arc::new(Counters::default());
     let (health, known) = watch::channel(EniHealth::default());
+    let (in_force, followed) = watch::channel(Arc::clone(&topology));
+    let known = PublicView { topology: followed, health: known };
     let host = start_services(Arc::clone(&topology), work_dir, known, Arc::clone(&dns_counters))?;
     control::serve(&socket, move |request| match request["do"].as_str() {
         Some("status") => Ok(json!({
@@ -61,10 +65,16 @@ pub fn start(plan: SitePlan) -> Result<(), Fault> {
             "function_host": host.as_ref().map_or(Value::Null, FunctionHost::status),
         })),
         Some("health") => {
-            health.send_replace(told(&topology, request)?);
+            health.send_replace(told(&in_force.borrow(), request)?);
             Ok(json!({}))
         }
-        _ => Err(Fault::new("the on-premises side does not know this request").remedy("ask for `status` or `health`")),
+        Some("endpoints") => {
+            let endpoints = Vec::deserialize(&request["endpoints"]).or_fault(|| "an `endpoints` request lists them")?;
+            in_force.send_modify(|topology| Arc::make_mut(topology).endpoints = endpoints);
+            Ok(json!({}))
+        }
+        _ => Err(Fault::new("the on-premises side does not know this request")
+            .remedy("ask for `status`, `health` or `endpoints`")),
     })
 }
 
@@ -83,19 +93,19 @@ fn told(topology: &Topology, request: &Value) -> Result<EniHealth, Fault> {
 fn start_services(
     topology: Arc<Topology>,
     work_dir: PathBuf,
-    health: watch::Receiver<EniHealth>,
+    known: PublicView,
     counters: Arc<Counters>,
 ) -> Result<Option<FunctionHost>, Fault> {
     let (tx, rx) = channel();
     // Functions' processes die with the thread that starts them: this one lives as long as the program.
-    spawn("services", move || serve(&topology, work_dir, health, counters, &tx))?;
+    spawn("services", move || serve(&topology, work_dir, known, counters, &tx))?;
     rx.recv().or_fault(|| "the function host ended before it began")?
 }
 
 fn serve(
     topology: &Arc<Topology>,
     work_dir: PathBuf,
-    health: watch::Receiver<EniHealth>,
+    known: PublicView,
     counters: Arc<Counters>,
     ready: &Sender<Result<Option<FunctionHost>, Fault>>,
 ) {
@@ -109,7 +119,7 @@ fn serve(
             Ok(host) => host,
             Err(fault) => return drop(ready.send(Err(fault))),
         };
-        let forwarder = dns_forwarder::run_counted(Arc::clone(topology), health, counters, std::future::pending());
+        let forwarder = dns_forwarder::run_counted(Arc::clone(topology), known, counters, std::future::pending());
         let (status, served) =
             host.map_or((None, None), |(host, listener)| (Some(host.clone()), Some((host, listener))));
         drop(ready.send(Ok(status)));

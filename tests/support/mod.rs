@@ -99,6 +99,11 @@ pub fn client(program: &str) -> PathBuf {
     Path::new(&folder).join("bin").join(program)
 }
 
+/// A program of tests/clients.
+pub fn script(name: &str) -> PathBuf {
+    Path::new(SCRIPTS).join(name)
+}
+
 /// Whether the machine has everything; if not, says so in one line that libtest does not swallow.
 pub fn has(test: &str, needs: &[Need]) -> bool {
     let missing: Vec<String> = needs.iter().filter_map(|need| need.missing()).collect();
@@ -221,6 +226,11 @@ impl Lab {
         let ran = Ran::from(up.args(topology).args(arguments).output().unwrap());
         assert_eq!(ran.code, 0, "the lab does not come up:\n{}", ran.stderr);
         lab
+    }
+
+    /// Brings the quickstart lab up once more, in the same folders.
+    pub fn up_again(&self, arguments: &[&str]) {
+        Ran::from(self.vpce(&["up"]).args(arguments).output().unwrap()).ok();
     }
 
     /// `vpce lab` on this lab.

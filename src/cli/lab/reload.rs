@@ -22,6 +22,9 @@ use crate::lab::{client, source};
 pub(super) struct Arguments {
     /// A TOML file, or the name of a built-in topology. Default: read the one in force again.
     topology: Option<String>,
+    /// Give up what was created, changed or deleted through the lab's API.
+    #[arg(long)]
+    discard_api_changes: bool,
 }
 
 pub(super) fn run(wanted: &Arguments, name: Option<&str>, output: Output) -> Result<ExitCode, Failure> {
@@ -36,7 +39,7 @@ pub(super) fn run(wanted: &Arguments, name: Option<&str>, output: Output) -> Res
     // Read here first: its faults are best shown by the process that stands in the user's folder.
     let word = wanted.topology.as_deref().unwrap_or(origin);
     let source = source::load(word, endpoint["lenient"] == true)?;
-    let request = json!({ "do": "reload", "topology": source.origin });
+    let request = json!({ "do": "reload", "topology": source.origin, "discard": wanted.discard_api_changes });
     let mut answer = control::ask(&directories.endpoint_socket(), &request).map_err(|fault| {
         // Whoever cannot reach the endpoint has not used it wrongly.
         let is_refusal = fault.place.as_deref() == Some(source.origin.as_str());

@@ -55,8 +55,15 @@ fn text(status: &Value) -> String {
     };
     let (endpoint, onprem) = (process("endpoint"), process("onprem"));
     let mut text = overview(status);
-    let sections =
-        [processes(status), enforcement(status), enis(endpoint), path(endpoint), load(endpoint), functions(onprem)];
+    let sections = [
+        processes(status),
+        enforcement(status),
+        enis(endpoint),
+        path(endpoint),
+        load(endpoint),
+        functions(onprem),
+        cost(endpoint),
+    ];
     for rows in sections {
         text.push_str(&section(rows));
     }
@@ -103,6 +110,11 @@ fn overview(status: &Value) -> String {
     keys.extend(rows(&status["identities"], ["name", "access_key_id", "secret_access_key"]));
     text.push_str(&section(places));
     text.push_str(&section(keys));
+    let region = word(&status["region"]);
+    text.push_str(&section(vec![
+        row(["API", "inside the lab", "on this machine"]),
+        row(["EC2", &format!("https://ec2.{region}.amazonaws.com"), &word(&status["api"])]),
+    ]));
     text
 }
 
@@ -135,6 +147,26 @@ fn enis(endpoint: &Value) -> Vec<Vec<String>> {
         row([&cells[0], &cells[1], health, &cells[2], &cells[3]])
     });
     std::iter::once(row(["eni", "zone", "health", "connections", "in flight"])).chain(described).collect()
+}
+
+/// What the endpoints would have cost on AWS so far, and in a month, beside a NAT gateway in each of their zones.
+fn cost(endpoint: &Value) -> Vec<Vec<String>> {
+    let cost = &endpoint["cost"];
+    let number = |value: &Value| value.as_f64().unwrap_or_default();
+    let gigabytes = number(&cost["bytes_processed"]) / 1e9;
+    let month = &cost["month"];
+    let of = |name: &str, key: &str| {
+        row([
+            name,
+            &format!("{:.4}", number(&cost[key])),
+            &format!("{:.2} + {:.3} for each GB", number(&month[key]), number(&month["per_gb"][key])),
+        ])
+    };
+    vec![
+        row([&format!("cost ({})", word(&cost["prices"])), &format!("so far, {gigabytes:.6} GB"), "a month"]),
+        of("endpoints", "endpoint"),
+        of("NAT gateways instead", "nat_gateway"),
+    ]
 }
 
 /// What the tunnel's path does to packets, each direction apart.

@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 use super::status;
 use crate::cli::output::{self, Failure, Output};
 use crate::cli::{DeviceArguments, PolicyArguments, Termination};
+use crate::control::ec2::AsOf;
 use crate::edge::{Fault, OrFault};
 use crate::lab::up::{Running, UpError, Wishes, up_with_progress};
 use crate::lab::{client, source};
@@ -43,6 +44,12 @@ pub(super) struct Arguments {
     /// Spin instead of waiting for packets: lower latency, a whole core per worker.
     #[arg(long)]
     busy_poll: bool,
+    /// Begin with what was created and changed through the API when this lab last ran, instead of the topology's own.
+    #[arg(long)]
+    keep: bool,
+    /// Offer the service where it was offered in that month: 2020-10 is its launch, without af-south-1 and eu-south-1.
+    #[arg(long, value_name = "YYYY-MM", value_parser = crate::cli::month)]
+    as_of: Option<AsOf>,
     /// Write what crosses the endpoint's interfaces, and the secrets of its TLS sessions, to this pcapng file.
     #[arg(long, value_name = "FILE")]
     capture: Option<PathBuf>,
@@ -54,6 +61,12 @@ impl Arguments {
         let mut endpoint_arguments = onprem_arguments.clone();
         if self.busy_poll {
             endpoint_arguments.push("--busy-poll".to_owned());
+        }
+        if self.keep {
+            endpoint_arguments.push("--keep".to_owned());
+        }
+        if let Some(month) = &self.as_of {
+            endpoint_arguments.extend(["--as-of".to_owned(), month.text().to_owned()]);
         }
         if let Some(file) = &self.capture {
             // For a process that stands elsewhere.

@@ -53,6 +53,8 @@ pub struct EndpointSettings {
     pub tcp_buffer: usize,
     /// Length of a flow log's windows. AWS: 60 s or 600 s; others are for labs.
     pub flow_log_interval: Duration,
+    /// How long an endpoint is pending, or being deleted, after the API was asked. AWS: minutes, and does not say how many.
+    pub settle_time: Duration,
 }
 
 impl Default for EndpointSettings {
@@ -76,6 +78,7 @@ impl Default for EndpointSettings {
             http_head_limit: 1 << 20,
             tcp_buffer: 64 * 1024,
             flow_log_interval: Duration::from_secs(60),
+            settle_time: Duration::from_secs(1),
         }
     }
 }

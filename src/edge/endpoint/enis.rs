@@ -60,11 +60,22 @@ impl EniDevices {
                 if all_took { Ok(()) } else { Err(Fault::new("a worker does not take a device").remedy("try again")) }
             });
             if let Err(fault) = handed {
-                Self::unplug(&plugged, workers);
+                Self::withdraw(&plugged, now, workers);
                 return Err(fault.at(eni.id.clone()));
             }
         }
         Ok(plugged)
+    }
+
+    /// Takes back what [`EniDevices::plug`] did: addresses that new enis share with those of `now` lead to these again.
+    pub(super) fn withdraw(added: &[u16], now: &Topology, workers: &[WorkerHandle]) {
+        Self::unplug(added, workers);
+        let routed =
+            Netlink::open().and_then(|netlink| now.enis().try_for_each(|(_, eni)| plumbing::route_eni(&netlink, eni)));
+        if let Err(fault) = routed {
+            tracing::error!(%fault, "enis cannot be reached any more");
+            std::process::abort();
+        }
     }
 
     /// Has the workers close their queues of these enis; with the last one the kernel takes the device away.
@@ -98,7 +109,7 @@ mod tests {
         let mut devices = EniDevices::new(TunMode::Plain, 1, &now);
         let mut next = now.clone();
         let first = next.endpoints[0].enis[0].clone();
-        next.endpoints[0].enis.push(Eni { slot: 0, id: "eni-2".into(), ipv4: [10, 0, 9, 100].into(), ..first.clone() });
+        next.endpoints[0].enis.push(Eni { slot: 0, id: "eni-2".into(), ipv4: [10, 0, 9, 100].into(), ..first });
         devices.assign_slots(&now, &mut next).expect("there are slots");
         let slots = |topology: &Topology| topology.enis().map(|(_, eni)| eni.slot).collect::<Vec<_>>();
         assert_eq!((slots(&next), EniDevices::gone(&next, &now)), (vec![0, 1], vec![1]));

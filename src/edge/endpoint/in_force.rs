@@ -1,5 +1,6 @@
 //! The configuration in force, and how another one takes its place.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -7,11 +8,13 @@ use serde_json::{Value, json};
 use super::PATIENCE;
 use super::enis::EniDevices;
 use crate::config::Topology;
-use crate::edge::Fault;
 use crate::edge::clock::Clock;
 use crate::edge::hot_loop::WorkerHandle;
+use crate::edge::{Fault, control};
 use crate::engine::Snapshot;
 use crate::eni::EniHealth;
+use crate::observe::cost::CostMeter;
+use crate::observe::flow_log::created::FlowLogSpec;
 use crate::sigv4::Keyring;
 
 /// Makes a topology out of a `reload` request, given the origin of the one in force and that one itself.
@@ -60,14 +63,28 @@ pub(super) struct InForce {
     pub(super) maker: Maker,
     pub(super) reload: Reload,
     pub(super) devices: EniDevices,
+    pub(super) cost: CostMeter,
+    /// The control socket of the on-premises side.
+    pub(super) on_premises: PathBuf,
+    /// Those that the API created.
+    pub(super) flow_logs: Vec<FlowLogSpec>,
+    /// How often a file was read again.
+    pub(super) reloads: u64,
+    /// Whether the API made changes that no file has.
+    pub(super) is_ahead: bool,
 }
 
 impl InForce {
     /// Puts the topology that a request names in force. On any fault the old one stays.
     pub(super) fn reload(&mut self, request: &Value, workers: &[WorkerHandle]) -> Result<Value, Fault> {
+        if self.is_ahead && request["discard"] != true {
+            return Err(Fault::new("this lab was changed through its API, and a reload would undo that")
+                .remedy("vpce lab reload --discard-api-changes"));
+        }
         let Reloaded { topology, origin, changes } = (self.reload)(request, &self.origin, &self.snapshot.topology)?;
         self.put(topology, workers)?;
-        self.origin = origin;
+        (self.origin, self.is_ahead) = (origin, false);
+        self.reloads += 1;
         Ok(json!({ "epoch": self.snapshot.epoch, "topology": self.origin, "changes": changes }))
     }
 
@@ -79,12 +96,22 @@ impl InForce {
         let added = self.devices.plug(&self.snapshot.topology, &next.topology, workers)?;
         if let Err(fault) = apply(workers, &next) {
             self.take_back(workers)?;
-            EniDevices::unplug(&added, workers);
+            EniDevices::withdraw(&added, &self.snapshot.topology, workers);
             return Err(fault);
         }
         EniDevices::unplug(&EniDevices::gone(&self.snapshot.topology, &next.topology), workers);
+        self.cost.follow(&next.topology, self.maker.clock.now().unix);
         self.snapshot = next;
+        self.tell_on_premises();
         Ok(())
+    }
+
+    /// Public DNS is no part of the endpoint: that nobody is there to be told is no fault of a change.
+    fn tell_on_premises(&self) {
+        let request = json!({ "do": "endpoints", "endpoints": self.snapshot.topology.endpoints });
+        if let Err(fault) = control::ask(&self.on_premises, &request) {
+            tracing::warn!(%fault, "the on-premises side does not hear of the endpoints");
+        }
     }
 
     /// Gives every worker the old configuration once more, under an epoch that none has seen: some may have taken the new

@@ -12,7 +12,7 @@ fn flow_log(window: u64, record_limit: usize, now: u64) -> FlowLog {
 
 fn logged(port: u16, action: Action, bytes: u64) -> Logged {
     let tuple = FiveTuple::v4((Ipv4Addr::new(10, 0, 1, 10), port), (Ipv4Addr::new(10, 0, 1, 5), 443), Protocol::TCP);
-    Logged { eni: 0, tuple, action, packets: 1, bytes }
+    Logged { eni: 0, tuple, action, packets: 1, bytes, tcp_flags: 0 }
 }
 
 fn record(log: &mut FlowLog, handle: &mut LogHandle, logged: Logged, now: u64) {
@@ -31,7 +31,7 @@ fn records_are_written_as_aws_documents_them() {
     let accepted = FlowLogRecord {
         account: "123456789010".into(),
         eni: "eni-1235b8ca123456789".into(),
-        flow: Some(LoggedFlow { tuple, packets: 20, bytes: 4249, action: Action::Accept }),
+        flow: Some(LoggedFlow { tuple, packets: 20, bytes: 4249, action: Action::Accept, tcp_flags: 0 }),
         start: 1_418_530_010,
         end: 1_418_530_070,
         status: LogStatus::Ok,
@@ -68,6 +68,28 @@ fn packets_of_a_window_add_up_and_the_next_window_begins_anew() {
     );
     assert!(lines(&mut log, 719).is_empty());
     assert_eq!(lines(&mut log, 720), ["2 123456789012 eni-1 10.0.1.10 10.0.1.5 1 443 6 1 70 660 660 ACCEPT OK"]);
+}
+
+/// AWS: "For a short connection the client's side shows 3, the server's 19".
+#[test]
+fn tcp_flags_of_a_window_are_those_of_all_its_packets_but_acknowledgements() {
+    let flags = |all: &[TcpFlags]| {
+        let mut log = flow_log(60, 8, 600);
+        let mut handle = LogHandle::NONE;
+        for flags in all {
+            record(
+                &mut log,
+                &mut handle,
+                Logged { tcp_flags: logged_flags(*flags), ..logged(1, Action::Accept, 40) },
+                601,
+            );
+        }
+        log.poll_record(UnixTime::from_secs(660)).unwrap().flow.unwrap().tcp_flags
+    };
+    let [syn, fin, ack, rst] = [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::ACK, TcpFlags::RST];
+    assert_eq!(flags(&[syn, ack, ack.union(TcpFlags::PSH), fin.union(ack)]), 3);
+    assert_eq!(flags(&[syn.union(ack), ack, fin.union(ack)]), 19);
+    assert_eq!((flags(&[ack]), flags(&[syn.union(TcpFlags::ECE)]), flags(&[rst.union(ack)])), (0, 2, 4));
 }
 
 #[test]

@@ -44,7 +44,8 @@ impl ApiListeners {
 
     /// What tells `vpce endpoint` which descriptors they are.
     pub(super) fn to_arguments(&self) -> Vec<String> {
-        vec!["--api-sockets".to_owned(), format!("{},{}", self.outside.as_raw_fd(), self.inside.as_raw_fd())]
+        let number = |listener: &TcpListener| listener.as_raw_fd().to_string();
+        vec!["--api-sockets".to_owned(), number(&self.outside), number(&self.inside)]
     }
 
     pub(super) fn into_descriptors(self) -> Vec<OwnedFd> {

@@ -24,21 +24,17 @@ async fn loopback() -> UdpSocket {
 impl Lab {
     async fn up(inbound_endpoint: Option<SocketAddr>, settings: Settings) -> Self {
         let topology = builtin("quickstart").unwrap().check().unwrap();
-        Self::of(&topology, inbound_endpoint, watch::channel(EniHealth::default()).1, settings).await
+        Self::of(PublicView::fixed(&Arc::new(topology)), inbound_endpoint, settings).await
     }
 
-    async fn of(
-        topology: &Topology,
-        inbound_endpoint: Option<SocketAddr>,
-        health: watch::Receiver<EniHealth>,
-        settings: Settings,
-    ) -> Self {
+    async fn of(known: PublicView, inbound_endpoint: Option<SocketAddr>, settings: Settings) -> Self {
         let (clients, upstream, client) = (loopback().await, loopback().await, loopback().await);
         client.connect(clients.local_addr().unwrap()).await.unwrap();
         let counters = Arc::new(Counters::default());
-        let own = Public::new(topology, health);
+        let topology = Arc::clone(&known.topology.borrow());
+        let own = Public::new(known);
         let forwarder =
-            Forwarder::new(topology, clients, upstream, inbound_endpoint, own, settings, Arc::clone(&counters));
+            Forwarder::new(&topology, clients, upstream, inbound_endpoint, own, settings, Arc::clone(&counters));
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(async move { forwarder.serve(async { drop(stopped.await) }).await });
         Self { client, counters, stop, served }
@@ -95,13 +91,25 @@ async fn public_names_of_the_endpoint_leave_out_what_is_down() {
     (second.slot, second.ipv4) = (1, [10, 0, 9, 100].into());
     topology.endpoints[0].enis.push(second);
     let (known, health) = watch::channel(EniHealth::default());
-    let lab = Lab::of(&topology, None, health, Settings::default()).await;
+    let (in_force, followed) = watch::channel(Arc::new(topology.clone()));
+    let view = PublicView { topology: followed, health };
+    let lab = Lab::of(view, None, Settings::default()).await;
     let name = topology.endpoint_host(&topology.endpoints[0]);
     assert_eq!(addresses(&lab.ask(1, &name).await).len(), 2);
     known.send_modify(|health| health.set(0, false));
     assert_eq!(addresses(&lab.ask(2, &name).await), ["10.0.9.100".parse::<IpAddr>().unwrap()]);
     known.send_modify(|health| health.set(0, true));
     assert_eq!(addresses(&lab.ask(3, &name).await).len(), 2);
+    known.send_modify(|health| health.set(0, false));
+    // One more eni appears, and the endpoint then goes away.
+    in_force.send_modify(|topology| {
+        let mut third = topology.endpoints[0].enis[0].clone();
+        (third.slot, third.ipv4) = (2, [10, 0, 9, 101].into());
+        Arc::make_mut(topology).endpoints[0].enis.push(third);
+    });
+    assert_eq!(addresses(&lab.ask(4, &name).await).len(), 2, "what is down is not forgotten");
+    in_force.send_modify(|topology| Arc::make_mut(topology).endpoints.clear());
+    assert_eq!(addresses(&lab.ask(5, &name).await).len(), 0);
 }
 
 #[tokio::test]

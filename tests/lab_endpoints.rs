@@ -1,0 +1,123 @@
+//! Endpoints created and deleted through EC2's API in a running lab: what clients, names and devices make of it.
+
+#![expect(clippy::unwrap_used, reason = "tests fail loudly")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Lab, Ran, Tun, client, wait_for};
+
+in_both_modes! {
+    an_endpoint_is_created_used_and_deleted_through_the_api: [Clients];
+    the_blogs_command_is_answered_as_by_aws_and_told_what_to_write: [Clients];
+    what_was_acknowledged_is_there_and_in_force_after_a_kill: [Clients];
+}
+
+/// The devices of enis in the VPC router's namespace.
+fn eni_devices(lab: &Lab) -> Vec<String> {
+    let devices = lab.exec("vpce", "cat", &["/proc/net/dev"]).ok();
+    let names = devices.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned());
+    let mut enis: Vec<String> = names.filter(|name| name.starts_with("eni")).collect();
+    enis.sort_unstable();
+    enis
+}
+
+fn an_endpoint_is_created_used_and_deleted_through_the_api(mode: Tun) {
+    let lab = Lab::quickstart(mode);
+    assert_eq!(eni_devices(&lab), ["eni0"]);
+    let outcomes = lab.client("app", "endpoints.py", &["subnet-cdcdcdcd"]);
+    let echoed = json!({ "a": 1 });
+    let expected = json!({
+        "created": "pending",
+        "available": "available",
+        "address": outcomes["name"],
+        "name": ["10.0.9.4"],
+        "invoked": echoed,
+        "tracked_without_rule": echoed,
+        "new_without_rule": "ConnectTimeoutError",
+        "new_with_rule": echoed,
+        "deleted": [],
+        "name_after": [],
+        "tracked_after": "ReadTimeoutError",
+        "state_after": "InvalidVpcEndpointId.NotFound",
+    });
+    assert_eq!(outcomes, expected);
+    assert_eq!(eni_devices(&lab), ["eni0"], "its device is gone");
+    assert_eq!(lab.denials().iter().filter(|denial| denial["reason"] == "ENI_SG_RULES_MISMATCH").count(), 1);
+}
+
+/// The AWS CLI on a host of the lab.
+fn aws(lab: &Lab, words: &str) -> Ran {
+    lab.exec("app", client("aws"), &words.split(' ').collect::<Vec<_>>())
+}
+
+/// The AWS CLI on the machine outside, as `Admin`, at the port that the lab gives it.
+fn aws_outside(lab: &Lab, words: &str) -> Value {
+    let status = lab.status();
+    let [key, secret] =
+        ["access_key_id", "secret_access_key"].map(|name| status["identities"][0][name].as_str().unwrap().to_owned());
+    let mut command = std::process::Command::new(client("aws"));
+    command.args(["--endpoint-url", status["api"].as_str().unwrap(), "--region", "us-east-2"]).args(words.split(' '));
+    command.env("AWS_ACCESS_KEY_ID", key).env("AWS_SECRET_ACCESS_KEY", secret);
+    Ran::from(command.output().unwrap()).json()
+}
+
+fn the_blogs_command_is_answered_as_by_aws_and_told_what_to_write(mode: Tun) {
+    let lab = Lab::quickstart(mode);
+    let blog = "ec2 create-vpc-endpoint --vpc-id vpc-ec43eb89 --vpc-endpoint-type Interface --service-name \
+                lambda.us-east-2.amazonaws.com --subnet-id subnet-abababab --security-group-id sg-1a2b3c4d";
+    let refused = aws(&lab, blog);
+    for part in [
+        "(InvalidServiceName)",
+        "The Vpc Endpoint Service 'lambda.us-east-2.amazonaws.com' does not exist",
+        "com.amazonaws.us-east-2.lambda",
+    ] {
+        assert!(refused.code != 0 && refused.stderr.contains(part), "{refused:?}");
+    }
+    // With the right name there is still the private DNS of the first endpoint.
+    let mended = blog.replace("lambda.us-east-2.amazonaws.com", "com.amazonaws.us-east-2.lambda");
+    let refused = aws(&lab, &mended);
+    assert!(
+        refused.stderr.contains("there is already a conflicting DNS domain for lambda.us-east-2.amazonaws.com"),
+        "{refused:?}"
+    );
+    let first = &aws(&lab, "ec2 describe-vpc-endpoints").json()["VpcEndpoints"][0];
+    assert_eq!((&first["VpcEndpointId"], &first["State"]), (&json!("vpce-0123456789abcdef0"), &json!("available")));
+    let deleted = aws(&lab, "ec2 delete-vpc-endpoints --vpc-endpoint-ids vpce-0123456789abcdef0").json();
+    assert_eq!(deleted["Unsuccessful"], json!([]));
+    wait_for("it is gone", 10, || {
+        (aws(&lab, "ec2 describe-vpc-endpoints").json()["VpcEndpoints"] == json!([])).then_some(())
+    });
+    let created = aws(&lab, &mended).json();
+    let id = created["VpcEndpoint"]["VpcEndpointId"].as_str().unwrap().to_owned();
+    wait_for("it is available", 10, || {
+        let found = aws(&lab, &format!("ec2 describe-vpc-endpoints --vpc-endpoint-ids {id}")).json();
+        (found["VpcEndpoints"][0]["State"] == "available").then_some(())
+    });
+    let answer = aws(&lab, "lambda invoke --function-name echo /dev/null").json();
+    assert_eq!(answer["StatusCode"], 200, "by the service's own name, through the new endpoint");
+    assert_eq!(lab.status()["endpoints"][0]["id"], json!(id));
+}
+
+fn what_was_acknowledged_is_there_and_in_force_after_a_kill(mode: Tun) {
+    let lab = Lab::quickstart(mode);
+    let who = aws_outside(&lab, "sts get-caller-identity");
+    assert_eq!(who["Arn"], "arn:aws:iam::123456789012:user/Admin");
+    // The stranger's subnet is let in.
+    let rule =
+        "ec2 authorize-security-group-ingress --group-id sg-1a2b3c4d --protocol tcp --port 443 --cidr 10.0.9.0/24";
+    let rule = aws_outside(&lab, rule)["SecurityGroupRules"][0]["SecurityGroupRuleId"].as_str().unwrap().to_owned();
+    let reach = |lab: &Lab| lab.probe("stranger", &["connect", "10.0.1.100", "443", "1.5"])["outcome"].clone();
+    assert_eq!(reach(&lab), "connected");
+
+    let pid = lab.process("endpoint")["pid"].to_string();
+    assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    lab.up_again(&["--replace", "--keep", "--tun", mode.name()]);
+    assert_eq!(reach(&lab), "connected");
+    let rules = aws_outside(&lab, "ec2 describe-security-group-rules --filters Name=group-id,Values=sg-1a2b3c4d");
+    let ids = rules["SecurityGroupRules"].as_array().unwrap().iter().map(|known| known["SecurityGroupRuleId"].clone());
+    assert_eq!(ids.filter(|id| *id == json!(rule)).count(), 1, "{rules}");
+    // Without `--keep` the lab is as its file says.
+    lab.up_again(&["--replace", "--tun", mode.name()]);
+    assert_eq!(reach(&lab), "timeout");
+}
