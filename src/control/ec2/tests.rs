@@ -116,7 +116,7 @@ impl Lab {
         let mut call = Call {
             account: &self.account,
             caller_arn: "arn:aws:iam::123456789012:user/Admin",
-            region: "us-east-2",
+            region: &self.topology.region,
             partition: "aws",
             now: self.now,
             random: &mut random,
