@@ -11,6 +11,7 @@ in_both_modes! {
     an_endpoint_is_created_used_and_deleted_through_the_api: [Clients];
     the_blogs_command_is_answered_as_by_aws_and_told_what_to_write: [Clients];
     what_was_acknowledged_is_there_and_in_force_after_a_kill: [Clients];
+    a_flow_log_is_written_in_its_own_format_until_it_is_deleted: [Clients];
 }
 
 /// The devices of enis in the VPC router's namespace.
@@ -120,4 +121,28 @@ fn what_was_acknowledged_is_there_and_in_force_after_a_kill(mode: Tun) {
     // Without `--keep` the lab is as its file says.
     lab.up_again(&["--replace", "--tun", mode.name()]);
     assert_eq!(reach(&lab), "timeout");
+}
+
+fn a_flow_log_is_written_in_its_own_format_until_it_is_deleted(mode: Tun) {
+    let interval = ("[resolver]", "[endpoint.settings]\nflow_log_interval = \"1s\"\n\n[resolver]");
+    let lab = Lab::changed(&[interval], &["--tun", mode.name()]);
+    let words = "ec2 create-flow-logs --resource-type VPC --resource-ids vpc-ec43eb89 --traffic-type REJECT --log-destination-type s3 \
+                 --log-destination arn:aws:s3:::bucket --max-aggregation-interval 60 --log-format";
+    let mut words: Vec<&str> = words.split_ascii_whitespace().collect();
+    words.push("${srcaddr} ${dstport} ${tcp-flags} ${flow-direction} ${action} ${subnet-id}");
+    let created = lab.exec("app", client("aws"), &words).json();
+    let id = created["FlowLogIds"][0].as_str().unwrap().to_owned();
+    let file = lab.state_file("logs/flow-logs").join(&id).with_extension("log");
+    wait_for("the log begins", 10, || file.exists().then_some(()));
+    assert_eq!(lab.probe("app", &["connect", "10.0.1.100", "443"])["outcome"], "connected");
+    assert_eq!(lab.probe("stranger", &["connect", "10.0.1.100", "443", "0.5"])["outcome"], "timeout");
+    let line = wait_for("the record", 20, || {
+        std::fs::read_to_string(&file).unwrap().lines().find(|line| line.contains("REJECT")).map(str::to_owned)
+    });
+    assert_eq!(line, "10.0.9.10 443 2 ingress REJECT subnet-abababab");
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("ACCEPT"));
+    let described = &aws(&lab, "ec2 describe-flow-logs").json()["FlowLogs"][0];
+    assert_eq!((&described["FlowLogId"], &described["FlowLogStatus"]), (&json!(id), &json!("ACTIVE")));
+    aws(&lab, &format!("ec2 delete-flow-logs --flow-log-ids {id}")).ok();
+    assert_eq!(aws(&lab, "ec2 describe-flow-logs").json()["FlowLogs"], json!([]));
 }

@@ -74,7 +74,7 @@ impl Plane {
         } else {
             plane.store.save(&plane.state)?;
         }
-        plane.endpoint.set_flow_logs(flow_logs::specs(&plane.state));
+        plane.follow_flow_logs();
         plane.schedule(plane.clock.now());
         Ok(plane)
     }
@@ -139,7 +139,7 @@ impl Plane {
             return Err(failed(fault));
         }
         self.state = next;
-        self.endpoint.set_flow_logs(flow_logs::specs(&self.state));
+        self.follow_flow_logs();
         self.schedule(now);
         Ok(())
     }
@@ -147,6 +147,10 @@ impl Plane {
     fn schedule(&mut self, now: Now) {
         let is_pending = !self.state.pending().is_empty();
         self.settles_at = is_pending.then(|| now.mono + self.base.settings.settle_time);
+    }
+
+    fn follow_flow_logs(&self) {
+        self.endpoint.set_flow_logs(flow_logs::specs(&self.state, self.base.settings.flow_log_interval));
     }
 
     /// What is pending becomes what it was to be: the data plane has it already.
@@ -173,7 +177,7 @@ impl Plane {
         self.state = State::from_topology(&topology, now.unix);
         self.base = topology;
         self.settles_at = None;
-        self.endpoint.set_flow_logs(flow_logs::specs(&self.state));
+        self.follow_flow_logs();
         if let Err(fault) = self.store.save(&self.state) {
             tracing::error!(%fault, "a reload is not remembered");
         }

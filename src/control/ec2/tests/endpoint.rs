@@ -80,17 +80,16 @@ fn the_topologys_own_endpoint_is_a_full_citizen() {
         "ModifyVpcEndpoint",
         &[("VpcEndpointId", ENDPOINT), ("PolicyDocument", policy), ("PrivateDnsEnabled", "false")],
     );
-    let changed = project(&lab.state, &lab.topology).endpoint;
+    let changed = project(&lab.state, &lab.topology).endpoints.remove(0);
     assert_eq!((changed.policy.unwrap().text.as_str(), changed.private_dns), (policy, false));
     lab.ok("DeleteVpcEndpoints", &[("VpcEndpointId.1", ENDPOINT)]);
-    let without = project(&lab.state, &lab.topology).endpoint;
-    assert!(without.enis.is_empty() && !without.private_dns);
+    assert!(project(&lab.state, &lab.topology).endpoints.is_empty());
     lab.settle();
     assert!(!lab.state.interfaces.contains_key("eni-0a1b2c3d4e5f60718"));
     // Its name is free for another, which then is the lab's endpoint.
-    let id = lab.create(&[("SubnetId.1", SUBNET_C), ("PrivateDnsEnabled", "true")].map(|pair| pair)[..1].as_ref());
+    let id = lab.create(&[("SubnetId.1", SUBNET_C)]);
     lab.ok("ModifyVpcEndpoint", &[("VpcEndpointId", &id), ("PrivateDnsEnabled", "true")]);
-    let other = project(&lab.state, &lab.topology).endpoint;
+    let [other] = &project(&lab.state, &lab.topology).endpoints[..] else { panic!("there is one") };
     assert_eq!((other.id.as_str(), other.enis.len(), other.private_dns), (id.as_str(), 1, true));
     // Without a group it is in the default one, which admits only its members.
     let default = lab.topology.security_groups.iter().position(|group| group.name == "default").unwrap();
