@@ -185,6 +185,11 @@ fn operations() -> impl Iterator<Item = &'static Operation> {
     families.into_iter().flatten()
 }
 
+/// Names of all operations.
+pub fn operation_names() -> impl Iterator<Item = &'static str> {
+    operations().map(|operation| operation.name)
+}
+
 /// The body of answers that say nothing but yes.
 fn done() -> Xml {
     let mut xml = Xml::new();

@@ -79,6 +79,9 @@ on_premises = true
 ipv4 = "192.168.10.10"
 "#;
 
+/// A refusal: parameters, the code, words of the message.
+pub(super) type Row<'r> = (&'r [(&'r str, &'r str)], &'r str, &'r str);
+
 /// A lab, its state, and what a client is told.
 pub(super) struct Lab {
     pub(super) topology: Topology,
@@ -154,7 +157,7 @@ impl Lab {
 
     /// Each of the requests is refused with its code and a message that contains its words.
     #[track_caller]
-    pub(super) fn refuses(&mut self, action: &str, table: &[(&[(&str, &str)], &str, &str)]) {
+    pub(super) fn refuses(&mut self, action: &str, table: &[Row<'_>]) {
         for (parameters, code, words) in table {
             let (own_code, message) = self.refusal(action, parameters);
             assert!(own_code == *code && message.contains(words), "{parameters:?}: {own_code}: {message}");

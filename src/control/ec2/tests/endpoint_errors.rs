@@ -19,7 +19,7 @@ fn request<'v>(more: &[(&'v str, &'v str)]) -> Vec<(&'v str, &'v str)> {
 }
 
 #[track_caller]
-fn refused(lab: &mut Lab, table: &[(&[(&str, &str)], &str, &str)]) {
+fn refused(lab: &mut Lab, table: &[Row<'_>]) {
     for (more, code, words) in table {
         lab.refuses("CreateVpcEndpoint", &[(&request(more), code, words)]);
     }
