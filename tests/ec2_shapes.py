@@ -187,6 +187,9 @@ def network():
     has(ec2.describe_tags(), "Tags.ResourceType", "Tags.ResourceId", "Tags.Key", "Tags.Value")
     ec2.delete_tags(Resources=[VPC, SUBNET, GROUP], Tags=[{"Key": "Name"}])
     ec2.describe_managed_prefix_lists()
+    # Terraform asks for a list of the service's name after every reading of an endpoint.
+    filters = [{"Name": "prefix-list-name", "Values": [SERVICE]}]
+    assert ec2.describe_prefix_lists(Filters=filters)["PrefixLists"] == []
     refused("InvalidPrefixListID.NotFound", ec2.get_managed_prefix_list_entries, PrefixListId="pl-00000000")
 
 

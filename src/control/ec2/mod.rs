@@ -1,7 +1,7 @@
 //! The EC2 Query API (2016-11-15) as a function: a form in, XML and a changed state out.
 //!
-//! One file per family of resources, each with its table of operations. Shapes are those of botocore's service model, codes
-//! those of the EC2 API Reference ("Error codes"). Whoever calls [`handle`] has verified the signature.
+//! One file per family of resources, each with its table of operations. Shapes are those of botocore's service model,
+//! codes those of the EC2 API Reference ("Error codes"). Whoever calls [`handle`] has verified the signature.
 
 mod endpoint;
 mod endpoint_change;

@@ -21,7 +21,7 @@ pub(super) struct Listing {
     pub(super) ids: Option<(&'static str, &'static Kind)>,
     /// Names of filters, beside those of tags.
     pub(super) filters: &'static [&'static str],
-    /// The least `MaxResults`.
+    /// The least `MaxResults`. Calls for which it is 1 take it together with identifiers, others do not.
     pub(super) least: usize,
 }
 
@@ -79,7 +79,8 @@ impl Page {
         let size = match fields.number("MaxResults")? {
             None => LIST_ITEMS,
             Some(number) => {
-                if let Some((ids, _)) = listing.ids.filter(|(ids, _)| !fields.inner(ids).is_empty()) {
+                let named = listing.ids.filter(|(ids, _)| !fields.inner(ids).is_empty());
+                if let Some((ids, _)) = named.filter(|_| listing.least > 1) {
                     let message = format!("The parameter {ids}s cannot be used with the parameter maxResults");
                     return Err(Ec2Error::combination(message));
                 }

@@ -15,6 +15,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
         describe_managed_prefix_lists,
     ),
     Operation::read(
+        "DescribePrefixLists",
+        &["PrefixListId", "Filter", "MaxResults", "NextToken"],
+        describe_prefix_lists,
+    ),
+    Operation::read(
         "GetManagedPrefixListEntries",
         &["PrefixListId", "TargetVersion", "MaxResults", "NextToken"],
         get_managed_prefix_list_entries,
@@ -55,6 +60,17 @@ fn describe_managed_prefix_lists(state: &State, request: &Request, call: &Call<'
             state.show_tags(xml, id);
         },
     )
+}
+
+/// Lists of services that have gateway endpoints: there is none, and clients ask all the same.
+fn describe_prefix_lists(state: &State, request: &Request, _: &Call<'_>) -> Result<Xml, Ec2Error> {
+    let listing = Listing {
+        set: "prefixListSet",
+        ids: Some(("PrefixListId", &PREFIX_LIST)),
+        filters: &["prefix-list-id", "prefix-list-name"],
+        least: 1,
+    };
+    listing.answer(state, request, std::iter::empty::<(&str, ())>(), |_, _, _| Vec::new(), |_, _, _| {})
 }
 
 fn get_managed_prefix_list_entries(state: &State, request: &Request, _: &Call<'_>) -> Result<Xml, Ec2Error> {

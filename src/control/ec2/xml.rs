@@ -22,7 +22,12 @@ impl Xml {
     /// An element with text in it.
     pub(super) fn text(&mut self, name: &str, value: impl Display) -> &mut Self {
         let value = value.to_string();
-        for part in ["<", name, ">", &escape(value.as_str()), "</", name, ">"] {
+        let mut value = escape(value.as_str());
+        // Parsers read a bare carriage return as a line feed (XML 1.0, 2.11).
+        if value.contains('\r') {
+            value = value.replace('\r', "&#13;").into();
+        }
+        for part in ["<", name, ">", &value, "</", name, ">"] {
             self.0.push_str(part);
         }
         self
@@ -104,7 +109,7 @@ mod tests {
     #[test]
     fn text_is_escaped_and_what_is_empty_is_one_tag() {
         let mut xml = Xml::new();
-        xml.text("a", "<&>\"'").items("b", ["c", "d"]).items::<&str>("e", []).optional("f", None::<bool>);
-        assert_eq!(xml.into_string(), "<a>&lt;&amp;&gt;&quot;&apos;</a><b><item>c</item><item>d</item></b><e/>");
+        xml.text("a", "<&>\"'\r\n").items("b", ["c", "d"]).items::<&str>("e", []).optional("f", None::<bool>);
+        assert_eq!(xml.into_string(), "<a>&lt;&amp;&gt;&quot;&apos;&#13;\n</a><b><item>c</item><item>d</item></b><e/>");
     }
 }
