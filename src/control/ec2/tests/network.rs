@@ -65,6 +65,32 @@ fn filters_and_pages_divide_a_listing() {
 }
 
 #[test]
+fn limits_that_are_met_are_named() {
+    let mut lab = Lab::new();
+    let values: Vec<_> = (1..202).map(|n| (format!("Filter.1.Value.{n}"), "x")).collect();
+    let mut many: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    many.push(("Filter.1.Name", "vpc-id"));
+    assert_eq!(lab.refusal("DescribeVpcs", &many).0, "FilterLimitExceeded");
+    let long = "x".repeat(256);
+    let long = [("Filter.1.Name", "vpc-id"), ("Filter.1.Value.1", long.as_str())];
+    assert_eq!(lab.refusal("DescribeVpcs", &long).0, "InvalidParameterValue");
+    lab.options.quotas.network_acls_per_vpc = 2;
+    assert_eq!(lab.refusal("CreateNetworkAcl", &[("VpcId", VPC)]).0, "NetworkAclLimitExceeded");
+    lab.options.quotas.flow_logs_per_resource = 1;
+    let log = |to: &'static str| {
+        [
+            ("ResourceType", "VPC"),
+            ("ResourceId.1", VPC),
+            ("TrafficType", "ALL"),
+            ("LogDestinationType", "s3"),
+            ("LogDestination", to),
+        ]
+    };
+    lab.ok("CreateFlowLogs", &log("arn:aws:s3:::a"));
+    assert_eq!(lab.refusal("CreateFlowLogs", &log("arn:aws:s3:::b")).0, "FlowLogsLimitExceeded");
+}
+
+#[test]
 fn a_vpcs_attributes_change_one_at_a_time() {
     let mut lab = Lab::new();
     let names = ["EnableDnsHostnames.Value", "EnableDnsSupport.Value"];
