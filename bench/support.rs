@@ -171,6 +171,7 @@ pub fn topology(ingress: Vec<SecurityGroupRule>) -> Topology {
                 security_groups: vec![0],
             }],
             private_dns: true,
+            dns_records: vpce::config::DnsRecords::default(),
             policy: None,
         }],
         settings: EndpointSettings { half_open_limit: 65_536, ..EndpointSettings::default() },

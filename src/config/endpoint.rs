@@ -60,7 +60,9 @@ pub(super) fn endpoint(
     let enis = enis(section, around, dualstack, &groups, names, taken);
     let settings = settings(&section.section("settings"));
     let policy = policies.into_iter().next();
-    (Endpoint { id, dns_token, enis, private_dns: wants_private_dns, policy }, settings)
+    let has_v6 = enis.iter().any(|eni| eni.ipv6.is_some());
+    let dns_records = if has_v6 { DnsRecords::Dualstack } else { DnsRecords::Ipv4 };
+    (Endpoint { id, dns_token, enis, private_dns: wants_private_dns, dns_records, policy }, settings)
 }
 
 /// The groups that `security_groups` names; without it the VPC's default group, as AWS does.

@@ -294,8 +294,23 @@ pub struct Endpoint {
     pub enis: Vec<Eni>,
     /// Whether the service's public name resolves to the enis inside the VPC.
     pub private_dns: bool,
+    /// Which addresses of its enis its names have.
+    pub dns_records: DnsRecords,
     /// The endpoint policy as written; `None` is full access.
     pub policy: Option<PolicyText>,
+}
+
+/// `DnsRecordIpType`: which addresses of an endpoint's enis its names have.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DnsRecords {
+    /// A records.
+    Ipv4,
+    /// AAAA records.
+    Ipv6,
+    /// Both, as far as the enis have them.
+    #[default]
+    Dualstack,
 }
 
 /// A policy document and where it came from, for messages.

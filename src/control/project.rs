@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::state::*;
-use crate::config::{self, Eni, PolicyText, PortRange, Site, Topology, Traffic};
+use crate::config::{self, DnsRecords, Eni, PolicyText, PortRange, Site, Topology, Traffic};
 
 /// The topology that `state` makes of `base`: its DNS attributes, prefix lists, security groups, network ACLs and endpoints.
 ///
@@ -148,6 +148,12 @@ fn endpoints(state: &State, base: &Topology, places: &Places<'_>) -> Vec<config:
         dns_token: endpoint.dns_token.clone(),
         enis: state.interfaces_of(endpoint).filter_map(|(id, interface)| eni(places, id, interface)).collect(),
         private_dns: endpoint.private_dns,
+        dns_records: match endpoint.dns_record_ip_type {
+            DnsRecordIpType::Ipv4 => DnsRecords::Ipv4,
+            DnsRecordIpType::Ipv6 => DnsRecords::Ipv6,
+            // What a service defines is not known of Lambda: all that there is.
+            DnsRecordIpType::Dualstack | DnsRecordIpType::ServiceDefined => DnsRecords::Dualstack,
+        },
         policy: endpoint.policy.as_ref().map(|text| policy(base, id, text)),
     });
     projected.collect()

@@ -202,7 +202,7 @@ impl Resolver {
                 let (first, last) = (&enis[start..], &enis[..start]);
                 for eni in first.iter().chain(last).filter(|eni| all_down || self.health.is_healthy(eni.slot)) {
                     let data = match kind {
-                        RecordType::A => Some(RData::A(eni.ipv4.into())),
+                        RecordType::A => eni.ipv4.map(|address| RData::A(address.into())),
                         _ => eni.ipv6.map(|address| RData::AAAA(address.into())),
                     };
                     response.answers.extend(data.map(record));

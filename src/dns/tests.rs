@@ -4,7 +4,7 @@ use hickory_proto::op::Query;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{builtin, check};
+use crate::config::{DnsRecords, builtin, check};
 
 const APP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 1, 10));
 const ONPREM: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 10, 2));
@@ -131,7 +131,7 @@ fn a_name_without_data_and_a_name_that_is_not_differ() {
             ResponseCode::NXDomain,
             "lambda.us-east-2.vpce.amazonaws.com.",
         ),
-        ("sts.us-east-2.amazonaws.com.", A, ResponseCode::NXDomain, "amazonaws.com."),
+        ("s3.us-east-2.amazonaws.com.", A, ResponseCode::NXDomain, "amazonaws.com."),
         ("ip-10-0-1-11.us-east-2.compute.internal.", A, ResponseCode::NXDomain, "us-east-2.compute.internal."),
         ("example.org.", A, ResponseCode::NXDomain, "."),
     ] {
@@ -220,6 +220,20 @@ fn edns_is_answered_by_edns_and_only_then() {
     // BADVERS and BADSIG share the number 16 (RFC 6895 §2.3).
     assert_eq!(u16::from(asked.message.metadata.response_code), 16);
     assert_eq!(asked.outcome, Answer::Refused(Reason::DnsRefused));
+}
+
+#[test]
+fn names_have_the_addresses_of_their_record_type() {
+    for (records, v4, v6) in [(DnsRecords::Ipv4, 1, 0), (DnsRecords::Ipv6, 0, 1), (DnsRecords::Dualstack, 1, 1)] {
+        let mut topology = quickstart();
+        topology.endpoints[0].dns_records = records;
+        let mut resolver = Resolver::new(&topology);
+        let regional = topology.endpoint_host(&topology.endpoints[0]);
+        for name in [SERVICE, &regional] {
+            let mut count = |kind| ask(&mut resolver, View::Vpc, name, kind).message.answers.len();
+            assert_eq!((count(RecordType::A), count(RecordType::AAAA)), (v4, v6), "{name} {records:?}");
+        }
+    }
 }
 
 #[test]

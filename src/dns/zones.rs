@@ -6,7 +6,7 @@ use hashbrown::{HashMap, HashSet};
 use hickory_proto::rr::Name;
 use hickory_proto::rr::rdata::SOA;
 
-use crate::config::{API_SERVICES, Endpoint, Eni, Site, Topology};
+use crate::config::{API_SERVICES, DnsRecords, Endpoint, Eni, Site, Topology};
 
 /// Hashes by a key of its own: names come from whoever asks.
 type Hasher = foldhash::quality::RandomState;
@@ -16,7 +16,7 @@ type Hasher = foldhash::quality::RandomState;
 pub(super) struct EniAddress {
     /// Its place among the enis' states of health.
     pub(super) slot: usize,
-    pub(super) ipv4: Ipv4Addr,
+    pub(super) ipv4: Option<Ipv4Addr>,
     pub(super) ipv6: Option<Ipv6Addr>,
 }
 
@@ -189,7 +189,16 @@ impl Zones {
 }
 
 fn enis(endpoint: &Endpoint) -> Vec<EniAddress> {
-    let address = |eni: &Eni| EniAddress { slot: usize::from(eni.slot), ipv4: eni.ipv4, ipv6: eni.ipv6 };
+    let (v4, v6) = match endpoint.dns_records {
+        DnsRecords::Ipv4 => (true, false),
+        DnsRecords::Ipv6 => (false, true),
+        DnsRecords::Dualstack => (true, true),
+    };
+    let address = |eni: &Eni| EniAddress {
+        slot: usize::from(eni.slot),
+        ipv4: v4.then_some(eni.ipv4),
+        ipv6: eni.ipv6.filter(|_| v6),
+    };
     endpoint.enis.iter().map(address).collect()
 }
 

@@ -45,6 +45,7 @@ pub(crate) fn topology() -> Topology {
                 security_groups: vec![0],
             }],
             private_dns: true,
+            dns_records: DnsRecords::default(),
             policy: None,
         }],
         settings: EndpointSettings::default(),
