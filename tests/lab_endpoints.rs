@@ -11,6 +11,8 @@ in_both_modes! {
     an_endpoint_is_created_used_and_deleted_through_the_api: [Clients];
     the_blogs_command_is_answered_as_by_aws_and_told_what_to_write: [Clients];
     what_was_acknowledged_is_there_and_in_force_after_a_kill: [Clients];
+    a_reload_does_not_undo_what_the_api_did_unless_it_is_told_to: [Clients];
+    an_endpoint_in_a_lost_zone_is_out_of_service_until_the_zone_is_back: [Clients];
     a_flow_log_is_written_in_its_own_format_until_it_is_deleted: [Clients];
 }
 
@@ -118,9 +120,52 @@ fn what_was_acknowledged_is_there_and_in_force_after_a_kill(mode: Tun) {
     let rules = aws_outside(&lab, "ec2 describe-security-group-rules --filters Name=group-id,Values=sg-1a2b3c4d");
     let ids = rules["SecurityGroupRules"].as_array().unwrap().iter().map(|known| known["SecurityGroupRuleId"].clone());
     assert_eq!(ids.filter(|id| *id == json!(rule)).count(), 1, "{rules}");
+    // Not under a topology with other machines.
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/netns/quickstart.toml")).unwrap();
+    let moved = text
+        .replace("ipv4 = \"10.0.9.10\"", "ipv4 = \"10.0.9.11\"")
+        .replace("functions/", concat!(env!("CARGO_MANIFEST_DIR"), "/netns/functions/"));
+    assert_ne!(moved, text);
+    let file = lab.folder().join("moved.toml");
+    std::fs::write(&file, moved).unwrap();
+    let refused = lab.lab(&["up", file.to_str().unwrap(), "--replace", "--keep"]);
+    assert!(refused.code == 1 && refused.stderr.contains("of a lab with other subnets or hosts"), "{refused:?}");
     // Without `--keep` the lab is as its file says.
-    lab.up_again(&["--replace", "--tun", mode.name()]);
+    lab.up_again(&["--tun", mode.name()]);
     assert_eq!(reach(&lab), "timeout");
+}
+
+fn a_reload_does_not_undo_what_the_api_did_unless_it_is_told_to(mode: Tun) {
+    let lab = Lab::quickstart(mode);
+    let rule =
+        "ec2 authorize-security-group-ingress --group-id sg-1a2b3c4d --protocol tcp --port 443 --cidr 10.0.9.0/24";
+    aws(&lab, rule).ok();
+    let refused = lab.lab(&["reload"]);
+    assert!(refused.code == 1 && refused.stderr.contains("changed through its API"), "{refused:?}");
+    assert!(refused.stderr.contains("vpce lab reload --discard-api-changes"), "{refused:?}");
+    assert_eq!(lab.probe("stranger", &["connect", "10.0.1.100", "443", "1.5"])["outcome"], "connected");
+    let text = lab.lab(&["reload", "--discard-api-changes"]).ok();
+    assert!(text.contains("sg-1a2b3c4d ingress: - tcp/443 from 10.0.9.0/24"), "{text}");
+    assert_eq!(lab.probe("stranger", &["connect", "10.0.1.100", "443", "1.5"])["outcome"], "timeout");
+    let group = aws(&lab, "ec2 describe-security-groups --group-ids sg-1a2b3c4d");
+    assert!(!group.stdout.contains("10.0.9.0/24"), "the API shows what the file says: {group:?}");
+    lab.lab(&["reload"]).ok();
+}
+
+fn an_endpoint_in_a_lost_zone_is_out_of_service_until_the_zone_is_back(mode: Tun) {
+    let lab = Lab::quickstart(mode);
+    lab.fault(&["az", "us-east-2a", "down"]).ok();
+    let words = "ec2 create-vpc-endpoint --vpc-id vpc-ec43eb89 --vpc-endpoint-type Interface --service-name \
+                 com.amazonaws.us-east-2.lambda --subnet-ids subnet-cdcdcdcd --security-group-ids sg-1a2b3c4d \
+                 --no-private-dns-enabled";
+    aws(&lab, words).ok();
+    let healthy = |lab: &Lab| lab.status()["endpoints"][1]["enis"][0]["healthy"].clone();
+    assert_eq!(healthy(&lab), false);
+    let reach = |lab: &Lab| lab.probe("app", &["connect", "10.0.9.4", "443", "1.5"])["outcome"].clone();
+    assert_eq!(reach(&lab), "timeout");
+    assert!(lab.denials().iter().any(|denial| denial["reason"] == "ENI_DOWN"));
+    lab.fault(&["az", "us-east-2a", "up"]).ok();
+    assert_eq!((healthy(&lab), reach(&lab)), (json!(true), json!("connected")));
 }
 
 fn a_flow_log_is_written_in_its_own_format_until_it_is_deleted(mode: Tun) {

@@ -63,9 +63,13 @@ impl Plane {
         let PlanePlan { endpoint, keyring, store, options } = plan;
         let clock = Clock::start();
         let (base, reloads) = endpoint.in_force();
-        let kept = store.load()?;
+        let (kept, fresh) = (store.load()?, State::from_topology(&base, clock.now().unix));
+        if kept.as_ref().is_some_and(|kept| !kept.is_of_same_lab(&fresh)) {
+            return Err(Fault::new("what the API created is of a lab with other subnets or hosts, and cannot be kept")
+                .remedy("bring the lab up without `--keep`, which begins anew"));
+        }
         let is_kept = kept.is_some();
-        let state = kept.unwrap_or_else(|| State::from_topology(&base, clock.now().unix));
+        let state = kept.unwrap_or(fresh);
         let callers = |service| Callers::new(&base, keyring.clone(), service, options.lenient);
         let (ec2, sts, settles_at) = (callers("ec2"), callers("sts"), None);
         let mut plane = Self { endpoint, ec2, sts, keyring, store, options, base, reloads, state, settles_at, clock };
@@ -82,23 +86,25 @@ impl Plane {
     fn answer(&mut self, head: &Parts, body: &[u8]) -> Answer {
         let now = self.clock.now();
         self.follow_reloads(now);
+        // A GET has its form in the query (EC2 API Reference, "Query requests").
+        let form = head.uri.query().map_or(body, |query| if body.is_empty() { query.as_bytes() } else { body });
         let request_id = uuid::Builder::from_random_bytes(random()).into_uuid().to_string();
         if caller::service(head) == Some("sts") {
             return match self.sts.verify(head, body, now.unix) {
-                Ok(principal) => sts::handle(&ec2::action(body), &principal, &request_id),
+                Ok(principal) => sts::handle(&ec2::action(form), &principal, &request_id),
                 Err(error) => sts::refused(&error, &request_id),
             };
         }
-        self.answer_ec2(head, body, now).unwrap_or_else(|error| Answer {
+        self.answer_ec2(head, body, form, now).unwrap_or_else(|error| Answer {
             status: error.status,
             body: error.to_xml(&request_id),
             changed: false,
         })
     }
 
-    fn answer_ec2(&mut self, head: &Parts, body: &[u8], now: Now) -> Result<Answer, Ec2Error> {
+    fn answer_ec2(&mut self, head: &Parts, body: &[u8], form: &[u8], now: Now) -> Result<Answer, Ec2Error> {
         let principal = self.ec2.verify(head, body, now.unix).map_err(|error| Ec2Error::refused(&error))?;
-        let action = format!("ec2:{}", ec2::action(body));
+        let action = format!("ec2:{}", ec2::action(form));
         let allowed = self.ec2.authorize(&principal, &action, &self.base.region, now.unix);
         allowed.map_err(|why| Ec2Error::unauthorized(&why))?;
         let mut next = self.state.clone();
@@ -113,7 +119,7 @@ impl Plane {
             },
             options: &self.options,
         };
-        let answer = ec2::handle(&mut next, body, &mut call);
+        let answer = ec2::handle(&mut next, form, &mut call);
         if answer.changed {
             self.commit(next, now)?;
         }

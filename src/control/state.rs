@@ -71,6 +71,25 @@ pub struct Service {
 }
 
 impl State {
+    /// Whether what the API cannot change is as in `other`: account, VPC, subnets and the machines in them.
+    pub fn is_of_same_lab(&self, other: &Self) -> bool {
+        let ranges = |state: &Self| -> Vec<_> {
+            let vpcs = state.vpcs.iter().map(|(id, vpc)| (id.clone(), vpc.cidr, vpc.cidr6, String::new()));
+            let subnet =
+                |(id, subnet): (&String, &Subnet)| (id.clone(), subnet.cidr, subnet.cidr6, subnet.zone.clone());
+            vpcs.chain(state.subnets.iter().map(subnet)).collect()
+        };
+        let machines = |state: &Self| -> Vec<_> {
+            let all = state.interfaces.values();
+            let own = all.filter(|interface| !matches!(interface.owner, InterfaceOwner::Endpoint(_)));
+            own.map(|interface| (format!("{:?}", interface.owner), interface.ipv4, interface.ipv6)).collect()
+        };
+        self.account == other.account
+            && self.service == other.service
+            && ranges(self) == ranges(other)
+            && machines(self) == machines(other)
+    }
+
     /// Endpoints that the data plane must take in (`Pending`) or give back (`Deleting`), by identifier.
     pub fn pending(&self) -> Vec<(String, EndpointState)> {
         let unsettled = self.endpoints.iter().filter(|(_, endpoint)| endpoint.state != EndpointState::Available);

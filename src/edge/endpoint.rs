@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the edge owns threads and files")]
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -128,6 +129,7 @@ pub fn start(mut plan: EndpointPlan) -> Result<(Handle, Option<CaptureHandle>), 
         reload,
         devices,
         on_premises,
+        lost_zones: BTreeSet::new(),
         flow_logs: Vec::new(),
         reloads: 0,
         is_ahead: false,

@@ -230,7 +230,12 @@ impl Lab {
 
     /// Brings the quickstart lab up once more, in the same folders.
     pub fn up_again(&self, arguments: &[&str]) {
-        Ran::from(self.vpce(&["up"]).args(arguments).output().unwrap()).ok();
+        self.lab(&[&["up"], arguments].concat()).ok();
+    }
+
+    /// Runs a subcommand of `vpce lab` on this lab.
+    pub fn lab(&self, arguments: &[&str]) -> Ran {
+        self.vpce(arguments).output().unwrap().into()
     }
 
     /// `vpce lab` on this lab.

@@ -1,5 +1,6 @@
 //! The configuration in force, and how another one takes its place.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -58,6 +59,8 @@ pub(super) struct InForce {
     pub(super) snapshot: Arc<Snapshot>,
     /// Which enis are in service. Every worker's engine has the same; a reload leaves it alone.
     pub(super) health: EniHealth,
+    /// Zones that are lost: an eni that comes to be in one of them is out of service as well.
+    pub(super) lost_zones: BTreeSet<String>,
     /// Where its topology came from.
     pub(super) origin: String,
     pub(super) maker: Maker,
@@ -99,6 +102,7 @@ impl InForce {
             EniDevices::withdraw(&added, &self.snapshot.topology, workers);
             return Err(fault);
         }
+        self.take_out_of_service(&added, &next.topology, workers);
         EniDevices::unplug(&EniDevices::gone(&self.snapshot.topology, &next.topology), workers);
         self.cost.follow(&next.topology, self.maker.clock.now().unix);
         self.snapshot = next;
@@ -106,10 +110,29 @@ impl InForce {
         Ok(())
     }
 
+    /// Of the enis that were added, those in a lost zone.
+    fn take_out_of_service(&mut self, added: &[u16], topology: &Topology, workers: &[WorkerHandle]) {
+        let is_lost = |subnet: usize| self.lost_zones.contains(&topology.subnets[subnet].zone);
+        let enis = topology.enis().map(|(_, eni)| eni).filter(|eni| added.contains(&eni.slot) && is_lost(eni.subnet));
+        for slot in enis.map(|eni| usize::from(eni.slot)).collect::<Vec<_>>() {
+            self.health.set(slot, false);
+            for worker in workers {
+                if !worker.run(move |engine, _| engine.set_eni_health(slot, false)) {
+                    tracing::error!("a worker does not take an eni out of service");
+                    std::process::abort();
+                }
+            }
+        }
+    }
+
     /// Public DNS is no part of the endpoint: that nobody is there to be told is no fault of a change.
     fn tell_on_premises(&self) {
-        let request = json!({ "do": "endpoints", "endpoints": self.snapshot.topology.endpoints });
-        if let Err(fault) = control::ask(&self.on_premises, &request) {
+        let topology = &self.snapshot.topology;
+        let down = self.health.down().filter_map(|slot| topology.eni(slot)).map(|eni| eni.id.as_str());
+        let health = json!({ "do": "health", "down": down.collect::<Vec<_>>() });
+        let endpoints = json!({ "do": "endpoints", "endpoints": topology.endpoints });
+        let told = control::ask(&self.on_premises, &endpoints).and_then(|_| control::ask(&self.on_premises, &health));
+        if let Err(fault) = told {
             tracing::warn!(%fault, "the on-premises side does not hear of the endpoints");
         }
     }

@@ -18,7 +18,7 @@ impl InForce {
         };
         let topology = &self.snapshot.topology;
         let enis = enis_in(topology, zone);
-        if enis.is_empty() {
+        if enis.is_empty() && !self.lost_zones.contains(zone) {
             let known = format!("name one of: {}", zones(topology).join(", "));
             return Err(Fault::new(format!("no eni of the endpoint is in the zone {zone}")).at(zone).remedy(known));
         }
@@ -40,6 +40,11 @@ impl InForce {
         }
         for &eni in &enis {
             self.health.set(eni, healthy);
+        }
+        if healthy {
+            self.lost_zones.remove(zone);
+        } else {
+            self.lost_zones.insert(zone.to_owned());
         }
         let described =
             enis.iter().filter_map(|&slot| Some((topology.eni(slot)?, carried[slot]))).map(|(eni, load)| {
