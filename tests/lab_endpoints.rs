@@ -11,6 +11,7 @@ in_both_modes! {
     an_endpoint_is_created_used_and_deleted_through_the_api: [Clients];
     the_blogs_command_is_answered_as_by_aws_and_told_what_to_write: [Clients];
     what_was_acknowledged_is_there_and_in_force_after_a_kill: [Clients];
+    what_is_modified_is_in_force_when_the_endpoint_is_available: [Clients];
     a_reload_does_not_undo_what_the_api_did_unless_it_is_told_to: [Clients];
     an_endpoint_in_a_lost_zone_is_out_of_service_until_the_zone_is_back: [Clients];
     a_flow_log_is_written_in_its_own_format_until_it_is_deleted: [Clients];
@@ -190,4 +191,26 @@ fn a_flow_log_is_written_in_its_own_format_until_it_is_deleted(mode: Tun) {
     assert_eq!((&described["FlowLogId"], &described["FlowLogStatus"]), (&json!(id), &json!("ACTIVE")));
     aws(&lab, &format!("ec2 delete-flow-logs --flow-log-ids {id}")).ok();
     assert_eq!(aws(&lab, "ec2 describe-flow-logs").json()["FlowLogs"], json!([]));
+}
+
+fn what_is_modified_is_in_force_when_the_endpoint_is_available(mode: Tun) {
+    let lab = Lab::quickstart(mode);
+    let outcomes = lab.client("app", "modify.py", &[]);
+    let echoed = json!({ "a": 1 });
+    let expected = json!({
+        "before": ["10.0.1.100"],
+        "second_subnet_of_a_zone": "DuplicateSubnetsInSameZone",
+        "without_subnet": ["pending", [], []],
+        "other_subnet": [["subnet-cdcdcdcd"], ["10.0.9.4"], echoed],
+        "bad_policy": "InvalidPolicyDocument",
+        "denied": "AccessDeniedException",
+        "allowed": echoed,
+        "default_group": echoed,
+        "default_group_without_rules": "ConnectTimeoutError",
+        "own_group": echoed,
+        "public_name": ["192.0.2.1"],
+        "private_name": ["10.0.9.4"],
+    });
+    assert_eq!(outcomes, expected);
+    assert_eq!(eni_devices(&lab), ["eni1"]);
 }
