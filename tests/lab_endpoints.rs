@@ -151,6 +151,9 @@ fn a_reload_does_not_undo_what_the_api_did_unless_it_is_told_to(mode: Tun) {
     let group = aws(&lab, "ec2 describe-security-groups --group-ids sg-1a2b3c4d");
     assert!(!group.stdout.contains("10.0.9.0/24"), "the API shows what the file says: {group:?}");
     lab.lab(&["reload"]).ok();
+    // A tag is nothing to the data plane, and yet would be lost.
+    aws(&lab, "ec2 create-tags --resources sg-1a2b3c4d --tags Key=a,Value=b").ok();
+    assert_eq!(lab.lab(&["reload"]).code, 1);
 }
 
 fn an_endpoint_in_a_lost_zone_is_out_of_service_until_the_zone_is_back(mode: Tun) {

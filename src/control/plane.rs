@@ -74,7 +74,8 @@ impl Plane {
         let (ec2, sts, settles_at) = (callers("ec2"), callers("sts"), None);
         let mut plane = Self { endpoint, ec2, sts, keyring, store, options, base, reloads, state, settles_at, clock };
         if is_kept {
-            plane.endpoint.put(project(&plane.state, &plane.base), true)?;
+            plane.endpoint.put(project(&plane.state, &plane.base))?;
+            plane.endpoint.mark_ahead();
         } else {
             plane.store.save(&plane.state)?;
         }
@@ -135,16 +136,17 @@ impl Plane {
         let [before, after] = [&self.state, &next].map(|state| project(state, &self.base));
         let is_other = serde_json::to_value(&before).ok() != serde_json::to_value(&after).ok();
         if is_other {
-            self.endpoint.put(after, true).map_err(failed)?;
+            self.endpoint.put(after).map_err(failed)?;
         }
         if let Err(fault) = self.store.save(&next) {
-            if is_other && let Err(fault) = self.endpoint.put(before, true) {
+            if is_other && let Err(fault) = self.endpoint.put(before) {
                 tracing::error!(%fault, "what is in force is not what is remembered");
                 std::process::abort();
             }
             return Err(failed(fault));
         }
         self.state = next;
+        self.endpoint.mark_ahead();
         self.follow_flow_logs();
         self.schedule(now);
         Ok(())

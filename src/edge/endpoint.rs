@@ -129,6 +129,7 @@ pub fn start(mut plan: EndpointPlan) -> Result<(Handle, Option<CaptureHandle>), 
         reload,
         devices,
         on_premises,
+        is_told: true,
         lost_zones: BTreeSet::new(),
         flow_logs: Vec::new(),
         reloads: 0,
@@ -181,23 +182,22 @@ impl std::fmt::Debug for Handle {
 }
 
 impl Handle {
-    /// Puts a topology in force on all workers and returns when it is. `is_ahead`: whether it has what no file says, so that a
-    /// reload would lose something.
+    /// Puts a topology in force on all workers and returns when it is.
     ///
     /// # Errors
     /// When a policy, a device or a worker refuses; what was in force stays so.
-    pub fn put(&self, topology: Topology, is_ahead: bool) -> Result<(), Fault> {
+    pub fn put(&self, topology: Topology) -> Result<(), Fault> {
         // Devices are made by netlink, whose calls block and must not be made inside a runtime: the caller may be in one.
         std::thread::scope(|scope| {
-            let put = scope.spawn(|| {
-                let mut in_force = self.lock();
-                in_force.put(topology, &self.workers)?;
-                in_force.is_ahead = is_ahead;
-                Ok(())
-            });
+            let put = scope.spawn(|| self.lock().put(topology, &self.workers));
             // A panic in there is one in the middle of a change.
             put.join().unwrap_or_else(|_| std::process::abort())
         })
+    }
+
+    /// Notes that the API made something that no file has: a reload would lose it.
+    pub fn mark_ahead(&self) {
+        self.lock().is_ahead = true;
     }
 
     /// The topology in force, and how many reloads there have been: each makes a file's word law again.
@@ -349,7 +349,8 @@ fn write_flow_logs(handle: &Handle, mut log: FlowLogWriter<File>, mut created: C
     loop {
         std::thread::sleep(FLOW_LOG_EVERY);
         let (topology, specs) = {
-            let in_force = handle.lock();
+            let mut in_force = handle.lock();
+            in_force.tell_on_premises();
             (Arc::clone(&in_force.snapshot.topology), in_force.flow_logs.clone())
         };
         created.set(&specs).or_fault(|| "cannot make the file of a flow log")?;

@@ -67,8 +67,9 @@ pub(super) struct InForce {
     pub(super) reload: Reload,
     pub(super) devices: EniDevices,
     pub(super) cost: CostMeter,
-    /// The control socket of the on-premises side.
+    /// The control socket of the on-premises side, and whether it knows what there is.
     pub(super) on_premises: PathBuf,
+    pub(super) is_told: bool,
     /// Those that the API created.
     pub(super) flow_logs: Vec<FlowLogSpec>,
     /// How often a file was read again.
@@ -106,6 +107,7 @@ impl InForce {
         EniDevices::unplug(&EniDevices::gone(&self.snapshot.topology, &next.topology), workers);
         self.cost.follow(&next.topology, self.maker.clock.now().unix);
         self.snapshot = next;
+        self.is_told = false;
         self.tell_on_premises();
         Ok(())
     }
@@ -125,15 +127,20 @@ impl InForce {
         }
     }
 
-    /// Public DNS is no part of the endpoint: that nobody is there to be told is no fault of a change.
-    fn tell_on_premises(&self) {
+    /// Tells the on-premises side of the endpoints, unless it knows. Public DNS is no part of the endpoint: that nobody is there
+    /// yet is no fault of a change, and it is told when somebody is.
+    pub(super) fn tell_on_premises(&mut self) {
+        if self.is_told {
+            return;
+        }
         let topology = &self.snapshot.topology;
         let down = self.health.down().filter_map(|slot| topology.eni(slot)).map(|eni| eni.id.as_str());
         let health = json!({ "do": "health", "down": down.collect::<Vec<_>>() });
         let endpoints = json!({ "do": "endpoints", "endpoints": topology.endpoints });
         let told = control::ask(&self.on_premises, &endpoints).and_then(|_| control::ask(&self.on_premises, &health));
-        if let Err(fault) = told {
-            tracing::warn!(%fault, "the on-premises side does not hear of the endpoints");
+        match told {
+            Ok(_) => self.is_told = true,
+            Err(fault) => tracing::debug!(%fault, "the on-premises side does not hear of the endpoints"),
         }
     }
 
