@@ -4,13 +4,16 @@
 
 mod support;
 
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
-use support::{Lab, Ran, Tun, client, wait_for};
+use support::{Lab, Ran, Tun, client, script, wait_for};
 
 in_both_modes! {
     an_endpoint_is_created_used_and_deleted_through_the_api: [Clients];
     the_blogs_command_is_answered_as_by_aws_and_told_what_to_write: [Clients];
     what_was_acknowledged_is_there_and_in_force_after_a_kill: [Clients];
+    no_acknowledged_change_is_lost_when_the_process_is_killed_while_it_writes: [Clients];
     what_is_modified_is_in_force_when_the_endpoint_is_available: [Clients];
     a_reload_does_not_undo_what_the_api_did_unless_it_is_told_to: [Clients];
     an_endpoint_in_a_lost_zone_is_out_of_service_until_the_zone_is_back: [Clients];
@@ -55,15 +58,25 @@ fn aws(lab: &Lab, words: &str) -> Ran {
     lab.exec("app", client("aws"), &words.split(' ').collect::<Vec<_>>())
 }
 
-/// The AWS CLI on the machine outside, as `Admin`, at the port that the lab gives it.
-fn aws_outside(lab: &Lab, words: &str) -> Value {
+/// A client on the machine outside, as `Admin`.
+fn outside(lab: &Lab, program: &str) -> (Command, String) {
     let status = lab.status();
-    let [key, secret] =
-        ["access_key_id", "secret_access_key"].map(|name| status["identities"][0][name].as_str().unwrap().to_owned());
-    let mut command = std::process::Command::new(client("aws"));
-    command.args(["--endpoint-url", status["api"].as_str().unwrap(), "--region", "us-east-2"]).args(words.split(' '));
-    command.env("AWS_ACCESS_KEY_ID", key).env("AWS_SECRET_ACCESS_KEY", secret);
+    let key = |name: &str| status["identities"][0][name].as_str().unwrap().to_owned();
+    let mut command = Command::new(client(program));
+    command.env("AWS_ACCESS_KEY_ID", key("access_key_id")).env("AWS_SECRET_ACCESS_KEY", key("secret_access_key"));
+    (command, status["api"].as_str().unwrap().to_owned())
+}
+
+/// The AWS CLI there, at the port that the lab gives it.
+fn aws_outside(lab: &Lab, words: &str) -> Value {
+    let (mut command, url) = outside(lab, "aws");
+    command.args(["--endpoint-url", &url, "--region", "us-east-2"]).args(words.split(' '));
     Ran::from(command.output().unwrap()).json()
+}
+
+fn kill_endpoint(lab: &Lab) {
+    let pid = lab.process("endpoint")["pid"].to_string();
+    assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
 }
 
 fn the_blogs_command_is_answered_as_by_aws_and_told_what_to_write(mode: Tun) {
@@ -114,8 +127,7 @@ fn what_was_acknowledged_is_there_and_in_force_after_a_kill(mode: Tun) {
     let reach = |lab: &Lab| lab.probe("stranger", &["connect", "10.0.1.100", "443", "1.5"])["outcome"].clone();
     assert_eq!(reach(&lab), "connected");
 
-    let pid = lab.process("endpoint")["pid"].to_string();
-    assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    kill_endpoint(&lab);
     lab.up_again(&["--replace", "--keep", "--tun", mode.name()]);
     assert_eq!(reach(&lab), "connected");
     let rules = aws_outside(&lab, "ec2 describe-security-group-rules --filters Name=group-id,Values=sg-1a2b3c4d");
@@ -216,4 +228,31 @@ fn what_is_modified_is_in_force_when_the_endpoint_is_available(mode: Tun) {
     });
     assert_eq!(outcomes, expected);
     assert_eq!(eni_devices(&lab), ["eni1"]);
+}
+
+fn no_acknowledged_change_is_lost_when_the_process_is_killed_while_it_writes(mode: Tun) {
+    let lab = Lab::quickstart(mode);
+    let acknowledged = lab.folder().join("acknowledged");
+    for killed_after in [5, 40] {
+        let (mut writer, url) = outside(&lab, "python3");
+        writer.arg(script("writer.py")).args([&url, "vpc-ec43eb89"]).stderr(Stdio::inherit());
+        let mut writer = writer.stdout(std::fs::File::create(&acknowledged).unwrap()).spawn().unwrap();
+        let read = || std::fs::read_to_string(&acknowledged).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
+        wait_for("groups are created", 20, || (read().len() >= killed_after).then_some(()));
+        kill_endpoint(&lab);
+        assert!(writer.wait().unwrap().success());
+        lab.up_again(&["--replace", "--keep", "--tun", mode.name()]);
+        let there = aws_outside(&lab, "ec2 describe-security-groups --filters Name=description,Values=written");
+        let there: Vec<&str> = there["SecurityGroups"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|group| group["GroupName"].as_str().unwrap())
+            .collect();
+        let acknowledged = read();
+        assert!(acknowledged.iter().all(|name| there.contains(&name.as_str())), "{acknowledged:?} {there:?}");
+        // One more may have been made, whose answer nobody got.
+        assert!(there.len() <= acknowledged.len() + 1, "{acknowledged:?} {there:?}");
+        lab.up_again(&["--replace", "--tun", mode.name()]);
+    }
 }
