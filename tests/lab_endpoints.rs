@@ -13,6 +13,7 @@ in_both_modes! {
     an_endpoint_is_created_used_and_deleted_through_the_api: [Clients];
     the_blogs_command_is_answered_as_by_aws_and_told_what_to_write: [Clients];
     what_was_acknowledged_is_there_and_in_force_after_a_kill: [Clients];
+    callers_of_the_api_are_verified_and_asked_for_their_policies: [Clients, Curl];
     no_acknowledged_change_is_lost_when_the_process_is_killed_while_it_writes: [Clients];
     what_is_modified_is_in_force_when_the_endpoint_is_available: [Clients];
     a_reload_does_not_undo_what_the_api_did_unless_it_is_told_to: [Clients];
@@ -255,4 +256,37 @@ fn no_acknowledged_change_is_lost_when_the_process_is_killed_while_it_writes(mod
         assert!(there.len() <= acknowledged.len() + 1, "{acknowledged:?} {there:?}");
         lab.up_again(&["--replace", "--tun", mode.name()]);
     }
+}
+
+fn callers_of_the_api_are_verified_and_asked_for_their_policies(mode: Tun) {
+    let lab = Lab::quickstart(mode);
+    let url = "https://ec2.us-east-2.amazonaws.com/";
+    let key = lab.status()["identities"][0]["access_key_id"].as_str().unwrap().to_owned();
+    let now = Ran::from(Command::new("date").args(["-u", "+%Y%m%dT%H%M%SZ"]).output().unwrap()).ok();
+    let (now, day) = (now.trim(), &now[..8]);
+    let forged = format!(
+        "Authorization: AWS4-HMAC-SHA256 Credential={key}/{day}/us-east-2/ec2/aws4_request, SignedHeaders=host;x-amz-date, \
+         Signature=deadbeef"
+    );
+    let ask = |headers: &[&str]| {
+        let headers = headers.iter().flat_map(|header| ["--header", header]);
+        let words = ["--data", "Action=DescribeVpcs&Version=2016-11-15", "--write-out", " %{http_code}", url];
+        lab.curl("app", &headers.chain(words).collect::<Vec<_>>()).ok()
+    };
+    for (headers, code, status) in [
+        (vec![], "<Code>MissingAuthenticationToken</Code>", " 403"),
+        (vec![forged.as_str(), &format!("X-Amz-Date: {now}")], "<Code>AuthFailure</Code>", " 401"),
+        (vec![forged.as_str(), "X-Amz-Date: 20200101T000000Z"], "<Code>RequestExpired</Code>", " 400"),
+    ] {
+        let answer = ask(&headers);
+        assert!(answer.contains(code) && answer.ends_with(status), "{headers:?} {answer}");
+    }
+    let mut command = lab.command("MyUser", "app", client("aws"));
+    let refused = Ran::from(command.args(["ec2", "describe-vpcs"]).output().unwrap());
+    for part in ["(UnauthorizedOperation)", "user/MyUser is not authorized to perform: ec2:DescribeVpcs"] {
+        assert!(refused.stderr.contains(part), "{refused:?}");
+    }
+    let mut command = lab.command("MyUser", "app", client("aws"));
+    let who = Ran::from(command.args(["sts", "get-caller-identity"]).output().unwrap()).json();
+    assert_eq!(who["Arn"], "arn:aws:iam::123412341234:user/MyUser", "nobody may be denied that");
 }
