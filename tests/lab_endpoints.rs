@@ -1,6 +1,6 @@
 //! Endpoints created and deleted through EC2's API in a running lab: what clients, names and devices make of it.
 
-#![expect(clippy::unwrap_used, reason = "tests fail loudly")]
+#![expect(clippy::disallowed_types, clippy::unwrap_used, reason = "tests own files, and fail loudly")]
 
 mod support;
 
@@ -13,6 +13,7 @@ in_both_modes! {
     an_endpoint_is_created_used_and_deleted_through_the_api: [Clients];
     the_blogs_command_is_answered_as_by_aws_and_told_what_to_write: [Clients];
     what_was_acknowledged_is_there_and_in_force_after_a_kill: [Clients];
+    a_capture_has_enis_that_came_to_be_after_it_began: [Clients];
     callers_of_the_api_are_verified_and_asked_for_their_policies: [Clients, Curl];
     no_acknowledged_change_is_lost_when_the_process_is_killed_while_it_writes: [Clients];
     what_is_modified_is_in_force_when_the_endpoint_is_available: [Clients];
@@ -289,4 +290,23 @@ fn callers_of_the_api_are_verified_and_asked_for_their_policies(mode: Tun) {
     let mut command = lab.command("MyUser", "app", client("aws"));
     let who = Ran::from(command.args(["sts", "get-caller-identity"]).output().unwrap()).json();
     assert_eq!(who["Arn"], "arn:aws:iam::123412341234:user/MyUser", "nobody may be denied that");
+}
+
+fn a_capture_has_enis_that_came_to_be_after_it_began(mode: Tun) {
+    let lab = Lab::quickstart(mode);
+    let file = lab.folder().join("c.pcapng");
+    lab.up_again(&["--replace", "--tun", mode.name(), "--capture", file.to_str().unwrap()]);
+    let words = "ec2 create-vpc-endpoint --vpc-id vpc-ec43eb89 --vpc-endpoint-type Interface --service-name \
+                 com.amazonaws.us-east-2.lambda --subnet-ids subnet-cdcdcdcd --security-group-ids sg-1a2b3c4d \
+                 --no-private-dns-enabled";
+    let created = aws(&lab, words).json();
+    assert_eq!(lab.probe("app", &["connect", "10.0.9.4", "443"])["outcome"], "connected");
+    let endpoint = created["VpcEndpoint"]["VpcEndpointId"].as_str().unwrap();
+    aws(&lab, &format!("ec2 delete-vpc-endpoints --vpc-endpoint-ids {endpoint}")).ok();
+    lab.lab(&["down"]).ok();
+    let capture = std::fs::read(&file).unwrap();
+    let has = |bytes: &[u8]| capture.windows(bytes.len()).any(|part| part == bytes);
+    assert!(has(b"eni0") && has(b"eni1"), "both interfaces are described");
+    // The SYN: from 10.0.1.10 to 10.0.9.4, and its answer.
+    assert!(has(&[10, 0, 1, 10, 10, 0, 9, 4]) && has(&[10, 0, 9, 4, 10, 0, 1, 10]));
 }

@@ -30,7 +30,6 @@ impl End {
     fn new(addresses: [&str; 2], connects: bool) -> Self {
         let [local, remote] = addresses.map(|address| address.parse::<SocketAddr>().expect("an address"));
         let mut stage = TcpStage::new(&TcpSetup {
-            addresses: vec![local.ip()],
             offload: false,
             vpc_mtu: 1_500,
             tunnel_mtu: 1_438,

@@ -117,7 +117,8 @@ pub fn start(mut plan: EndpointPlan) -> Result<(Handle, Option<CaptureHandle>), 
     let EndpointPlan { socket, reload, origin, access_log, on_premises, .. } = plan;
     let questioned = handles.clone();
     let captured = capture.as_ref().map(CaptureHandle::counter);
-    let devices = EniDevices::new(facts.mode, facts.workers, &snapshot.topology);
+    let devices =
+        EniDevices::new(facts.mode, facts.workers, capture.as_ref().map(CaptureHandle::tap), &snapshot.topology);
     let mut cost = CostMeter::default();
     cost.follow(&snapshot.topology, clock.now().unix);
     let in_force = InForce {

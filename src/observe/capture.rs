@@ -27,14 +27,14 @@
 
 use std::fs::{File, Permissions};
 use std::io::BufWriter;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use rustls::KeyLog;
 
 use self::recorder::{Recorder, Source};
@@ -44,6 +44,8 @@ use crate::edge::{Fault, OrFault};
 
 /// Secrets that may wait to be written. A TLS 1.3 handshake has four, and every packet lets all that wait be written.
 const SECRETS_QUEUE: usize = 16_384;
+/// Interfaces that may wait to be captured.
+const NEWCOMERS_QUEUE: usize = 64;
 /// Bytes kept back before they are written while packets keep coming.
 const FILE_BUFFER: usize = 1 << 20;
 
@@ -97,11 +99,15 @@ impl Capture {
         }
         // Whoever opens the file from now on finds a complete head.
         self.out.flush().or_fault(|| "cannot write the capture file").map_err(|fault| fault.at(self.place.clone()))?;
-        let stop = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)
-            .or_fault(|| "cannot make the capture's stop signal")?;
-        let stop = Arc::new(stop);
+        let signal = || {
+            rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)
+                .or_fault(|| "cannot make the capture's signals")
+        };
+        let signals = Arc::new(Signals { stop: signal()?, wake: signal()? });
         let counts = Arc::new(SharedCounts::default());
-        let recorder = Recorder::new(self.out, sources, self.secrets, Arc::clone(&counts), Arc::clone(&stop));
+        let (newcomers, queue) = bounded(NEWCOMERS_QUEUE);
+        let tap = Tap { newcomers, signals: Arc::clone(&signals) };
+        let recorder = Recorder::new(self.out, sources, self.secrets, queue, Arc::clone(&counts), Arc::clone(&signals));
         let (place, file) = (self.place.clone(), self.place.into());
         let thread = std::thread::Builder::new()
             .name("capture".to_owned())
@@ -113,7 +119,8 @@ impl Capture {
             .or_fault(|| "cannot start the capture's thread")?;
         Ok(CaptureHandle {
             counter: CaptureCounter { file, counts, key_log: self.key_log },
-            stop,
+            tap,
+            signals,
             thread: Some(thread),
         })
     }
@@ -168,7 +175,8 @@ impl CaptureCounter {
 #[derive(Debug)]
 pub struct CaptureHandle {
     counter: CaptureCounter,
-    stop: Arc<OwnedFd>,
+    tap: Tap,
+    signals: Arc<Signals>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -176,6 +184,11 @@ impl CaptureHandle {
     /// Tells what it does.
     pub fn counter(&self) -> CaptureCounter {
         self.counter.clone()
+    }
+
+    /// Has it capture more interfaces.
+    pub fn tap(&self) -> Tap {
+        self.tap.clone()
     }
 
     /// Ends it and tells what it has done.
@@ -186,7 +199,7 @@ impl CaptureHandle {
 
     fn end(&mut self) {
         let Some(thread) = self.thread.take() else { return };
-        if let Err(error) = rustix::io::write(self.stop.as_fd(), &1u64.to_ne_bytes()) {
+        if let Err(error) = rustix::io::write(&self.signals.stop, &1u64.to_ne_bytes()) {
             tracing::error!(%error, "the capture cannot be told to end");
             return;
         }
@@ -203,6 +216,40 @@ impl CaptureHandle {
 impl Drop for CaptureHandle {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// What ends the capture's wait.
+#[derive(Debug)]
+struct Signals {
+    stop: OwnedFd,
+    wake: OwnedFd,
+}
+
+/// Adds interfaces to a running capture: those of enis that came to be.
+#[derive(Clone, Debug)]
+pub struct Tap {
+    newcomers: Sender<(String, PacketSocket)>,
+    signals: Arc<Signals>,
+}
+
+impl Tap {
+    /// Captures the interface of this name, too, in the network namespace of the calling thread. Does nothing if the capture has
+    /// ended.
+    ///
+    /// # Errors
+    /// See [`PacketSocket::open`]; or when too many interfaces wait.
+    pub fn add(&self, interface: &str) -> Result<(), Fault> {
+        let newcomer = (interface.to_owned(), PacketSocket::open(interface)?);
+        match self.newcomers.try_send(newcomer) {
+            Ok(()) => rustix::io::write(&self.signals.wake, &1u64.to_ne_bytes())
+                .map(drop)
+                .or_fault(|| "the capture does not hear of an interface"),
+            Err(TrySendError::Disconnected(_)) => Ok(()),
+            Err(TrySendError::Full(_)) => {
+                Err(Fault::new("too many interfaces wait for the capture").remedy("try again"))
+            }
+        }
     }
 }
 

@@ -7,11 +7,14 @@ use crate::edge::netlink::Netlink;
 use crate::edge::plumbing;
 use crate::edge::tun::TunMode;
 use crate::engine::Port;
+use crate::observe::capture::Tap;
 
 /// How devices of enis are made, and what they are numbered.
 #[derive(Debug)]
 pub(super) struct EniDevices {
     mode: TunMode,
+    /// The capture that devices are added to.
+    tap: Option<Tap>,
     /// Queues of a device.
     workers: usize,
     /// The first slot that nobody ever had. None is given twice: flow-log records and ended flows name enis by slot.
@@ -20,8 +23,8 @@ pub(super) struct EniDevices {
 
 impl EniDevices {
     /// For an endpoint that began with `topology`.
-    pub(super) fn new(mode: TunMode, workers: usize, topology: &Topology) -> Self {
-        Self { mode, workers, next_slot: topology.eni_slots() }
+    pub(super) fn new(mode: TunMode, workers: usize, tap: Option<Tap>, topology: &Topology) -> Self {
+        Self { mode, tap, workers, next_slot: topology.eni_slots() }
     }
 
     /// Gives every eni of `next` the slot that it has in `now`, or one of its own.
@@ -55,6 +58,8 @@ impl EniDevices {
         for eni in enis {
             let handed = plumbing::open_eni(&netlink, eni, self.mode, self.workers).and_then(|device| {
                 plugged.push(eni.slot);
+                // Before anything can cross it.
+                self.tap.as_ref().map_or(Ok(()), |tap| tap.add(&plumbing::eni_device(eni.slot)))?;
                 let mut queues = workers.iter().zip(device.into_queues());
                 let all_took = queues.all(|(worker, queue)| worker.plug(Port::Eni(usize::from(eni.slot)), queue));
                 if all_took { Ok(()) } else { Err(Fault::new("a worker does not take a device").remedy("try again")) }
@@ -106,7 +111,7 @@ mod tests {
     #[test]
     fn a_slot_is_kept_while_its_eni_is_there_and_never_given_twice() {
         let now = builtin("quickstart").expect("built in").check().expect("sound");
-        let mut devices = EniDevices::new(TunMode::Plain, 1, &now);
+        let mut devices = EniDevices::new(TunMode::Plain, 1, None, &now);
         let mut next = now.clone();
         let first = next.endpoints[0].enis[0].clone();
         next.endpoints[0].enis.push(Eni { slot: 0, id: "eni-2".into(), ipv4: [10, 0, 9, 100].into(), ..first });

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufWriter};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use smallvec::SmallVec;
 
-use super::SharedCounts;
+use super::{SharedCounts, Signals};
 use crate::edge::packet_socket::{LinkLayer, PacketSocket, RECEIVE_BUFFER, Received, Way};
 use crate::observe::pcapng::{Direction, LinkType, PcapngWriter};
 use crate::packet::{self, GsoType, Segmenter, VirtioHeader};
@@ -132,8 +132,10 @@ pub(super) struct Recorder {
     out: Out,
     sources: Vec<Source>,
     secrets: Receiver<String>,
+    /// Interfaces that came to be.
+    newcomers: Receiver<(String, PacketSocket)>,
     counts: Arc<SharedCounts>,
-    stop: Arc<OwnedFd>,
+    signals: Arc<Signals>,
     held_bytes: usize,
     last: UnixTime,
     lines: String,
@@ -145,16 +147,18 @@ impl Recorder {
         out: Out,
         sources: Vec<Source>,
         secrets: Receiver<String>,
+        newcomers: Receiver<(String, PacketSocket)>,
         counts: Arc<SharedCounts>,
-        stop: Arc<OwnedFd>,
+        signals: Arc<Signals>,
     ) -> Self {
         let (last, buffer) = (UnixTime::from_nanos(0), vec![0; RECEIVE_BUFFER].into_boxed_slice());
-        Self { out, sources, secrets, counts, stop, held_bytes: 0, last, lines: String::new(), buffer }
+        Self { out, sources, secrets, newcomers, counts, signals, held_bytes: 0, last, lines: String::new(), buffer }
     }
 
     /// Records until the end is asked for, then what came before, then the statistics.
     pub(super) fn run(mut self) -> io::Result<()> {
         loop {
+            self.take_newcomers()?;
             let read = self.read();
             let next = self.record_due()?;
             self.count_losses();
@@ -183,6 +187,13 @@ impl Recorder {
             self.out.statistics(source.number, self.last, source.seen, source.lost)?;
         }
         self.out.flush()
+    }
+
+    fn take_newcomers(&mut self) -> io::Result<()> {
+        while let Ok((name, socket)) = self.newcomers.try_recv() {
+            self.sources.push(Source::new(&name, socket, &mut self.out)?);
+        }
+        Ok(())
     }
 
     /// Reads every interface once; returns whether there was anything.
@@ -254,11 +265,18 @@ impl Recorder {
     /// Waits for packets, at most this long; returns whether the end was asked for.
     fn wait(&self, limit: Option<Duration>) -> io::Result<bool> {
         let sockets = self.sources.iter().map(|source| source.socket.as_fd());
-        let fds = sockets.chain([self.stop.as_fd()]);
+        let fds = sockets.chain([self.signals.wake.as_fd(), self.signals.stop.as_fd()]);
         let mut fds: SmallVec<[PollFd<'_>; 8]> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         let limit = limit.map(|limit| Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos().into() });
         match poll(&mut fds, limit.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(fds.last().is_some_and(|stop| !stop.revents().is_empty())),
+            Ok(_) | Err(Errno::INTR) => {
+                let [.., wake, stop] = &fds[..] else { return Ok(false) };
+                if !wake.revents().is_empty() {
+                    // What it says is in the queue.
+                    rustix::io::read(&self.signals.wake, &mut [0; 8])?;
+                }
+                Ok(!stop.revents().is_empty())
+            }
             Err(errno) => Err(errno.into()),
         }
     }
