@@ -24,6 +24,18 @@ fn python() -> Option<PathBuf> {
 }
 
 #[test]
+fn every_operation_stands_in_the_documentation_and_no_other() {
+    let text = include_str!("../docs/ec2-api.md");
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let mut told: Vec<&str> = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
+    told.retain(|word| *word != "UnsupportedOperation");
+    told.sort_unstable();
+    let mut known: Vec<&str> = operation_names().collect();
+    known.sort_unstable();
+    assert_eq!(told, known);
+}
+
+#[test]
 fn botocore_understands_every_answer() {
     let Some(python) = python() else {
         // In one write: other tests say things at the same time.
