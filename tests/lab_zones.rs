@@ -273,16 +273,16 @@ fn clients_that_retry_see_no_failure_when_a_zone_is_lost_and_found(mode: Tun) {
     let mut command = lab.command("Admin", "app", client("python3"));
     command.arg(script("steady.py")).arg("6").arg(&stop).stdout(Stdio::piped()).stderr(Stdio::piped());
     let callers = command.spawn().unwrap();
-    wait_for("every caller has an answer", 20, || lab.folder().join("stop.started").exists().then_some(()));
+    wait_for("every caller has an answer", 40, || lab.folder().join("stop.started").exists().then_some(()));
 
     let lost = az(&lab, ZONE, "down");
     let answered = |lab: &Lab| lab.count("endpoint", "INVOCATION_ANSWERED");
     let before = answered(&lab);
-    wait_for("the others serve", 20, || (answered(&lab) > before + 40).then_some(()));
+    wait_for("the others serve", 40, || (answered(&lab) > before + 40).then_some(()));
     az(&lab, ZONE, "up");
     let eni_down = lab.count("endpoint", "ENI_DOWN");
     let before = answered(&lab);
-    wait_for("all serve again", 20, || (answered(&lab) > before + 40).then_some(()));
+    wait_for("all serve again", 40, || (answered(&lab) > before + 40).then_some(()));
     std::fs::write(&stop, "").unwrap();
     let outcome: Value = Ran::from(callers.wait_with_output().unwrap()).json();
     assert_eq!(outcome["failures"], json!([]), "{outcome} {lost}");

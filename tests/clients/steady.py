@@ -17,7 +17,7 @@ import botocore.exceptions
 from common import REGION, report
 
 CONFIG = botocore.config.Config(
-    retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=1, read_timeout=2
+    retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=1, read_timeout=5
 )
 
 
