@@ -27,6 +27,7 @@ pub use check::check;
 pub use fault::{Fault, Faults};
 pub use model::*;
 pub use names::API_SERVICES;
+pub use region::zone_id;
 pub use units::duration;
 
 #[cfg(test)]

@@ -59,3 +59,45 @@ pub(super) fn partition(region: &str) -> Result<&'static str, Option<&'static st
     }
     Err(closest(region, COMMERCIAL.into_iter().chain(OTHERS.iter().map(|(name, _)| *name))))
 }
+
+/// The identifier of an availability zone, `use2-az1` for `us-east-2a`; empty if it is no zone's name. Which letter is which zone
+/// differs between accounts on AWS; here they go in order (RAM User Guide, "Availability Zone IDs").
+pub fn zone_id(zone: &str) -> String {
+    const DIRECTIONS: [(&str, &str); 9] = [
+        ("northeast", "ne"),
+        ("northwest", "nw"),
+        ("southeast", "se"),
+        ("southwest", "sw"),
+        ("north", "n"),
+        ("south", "s"),
+        ("east", "e"),
+        ("west", "w"),
+        ("central", "c"),
+    ];
+    let Some((at, letter)) = zone.char_indices().next_back() else { return String::new() };
+    let short = zone[..at].split('-').map(|part| match DIRECTIONS.iter().find(|(word, _)| *word == part) {
+        Some((_, short)) => *short,
+        None if part == "gov" => "g",
+        None => part,
+    });
+    let number = u32::from(letter).saturating_sub(u32::from('a')) + 1;
+    format!("{}-az{number}", short.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_have_identifiers_like_awss() {
+        for (zone, id) in [
+            ("us-east-2a", "use2-az1"),
+            ("ap-northeast-1c", "apne1-az3"),
+            ("eu-central-1b", "euc1-az2"),
+            ("us-gov-west-1b", "usgw1-az2"),
+            ("", ""),
+        ] {
+            assert_eq!(zone_id(zone), id);
+        }
+    }
+}

@@ -7,7 +7,7 @@ use http::request::Parts;
 
 use crate::config::Topology;
 use crate::policy::{Caller, Context, ParseOptions, Policies, Policy, PolicyKind, Request, authorize};
-use crate::sigv4::{Keyring, Principal, PrincipalKind, RequestHead, SigV4Error, Verifier};
+use crate::sigv4::{Keyring, Principal, RequestHead, SigV4Error, Verifier};
 use crate::time::UnixTime;
 
 /// Callers of one service's API.
@@ -67,13 +67,7 @@ impl Callers {
             function_arn: None,
             extra: &[],
         };
-        let (username, role_arn) = match &principal.kind {
-            PrincipalKind::User => (Some(principal.name.as_str()), None),
-            PrincipalKind::AssumedRole { role_arn, .. } => (None, Some(role_arn.as_str())),
-            PrincipalKind::Root => (None, None),
-        };
-        let caller = Caller { arn: &principal.arn, account: &principal.account, user_id: None, username, role_arn };
-        let request = Request { caller, action, resource: "*", context: &context };
+        let request = Request { caller: Caller::from(principal), action, resource: "*", context: &context };
         let identity = self.policies.iter().find(|(arn, _)| *arn == principal.arn).map_or(&[][..], |(_, own)| own);
         let policies = Policies { endpoint: &self.full_access, identity, resource: None };
         authorize(&policies, &request).map(drop).map_err(|denial| denial.message(&request))

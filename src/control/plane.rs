@@ -111,7 +111,6 @@ impl Plane {
         let mut next = self.state.clone();
         let mut call = Call {
             account: &self.base.account,
-            caller_arn: &principal.arn,
             region: &self.base.region,
             partition: &self.base.partition,
             now: now.unix,
@@ -153,8 +152,7 @@ impl Plane {
     }
 
     fn schedule(&mut self, now: Now) {
-        let is_pending = !self.state.pending().is_empty();
-        self.settles_at = is_pending.then(|| now.mono + self.base.settings.settle_time);
+        self.settles_at = (!self.state.is_settled()).then(|| now.mono + self.base.settings.settle_time);
     }
 
     fn follow_flow_logs(&self) {
@@ -164,9 +162,7 @@ impl Plane {
     /// What is pending becomes what it was to be: the data plane has it already.
     fn settle(&mut self, now: Now) {
         let mut next = self.state.clone();
-        for (endpoint, _) in self.state.pending() {
-            next.settle(&endpoint);
-        }
+        next.settle();
         if self.commit(next, now).is_err() {
             // Once more, later.
             self.schedule(now);

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::ec2::id::{ACL_ASSOCIATION, INTERFACE, NETWORK_ACL, ROUTE_TABLE};
 use super::state::*;
-use crate::config::{self, Site, Topology, Traffic};
+use crate::config::{self, Site, Topology, Traffic, zone_id};
 use crate::time::UnixTime;
 
 /// Zones of a Region that a lab shows even if no subnet lies there.
@@ -74,12 +74,12 @@ impl State {
     }
 
     fn seed_subnets(&mut self, topology: &Topology) {
-        for letter in ZONES {
-            self.zones.insert(format!("{}{letter}", topology.region), zone(&topology.region, letter));
+        let usual = ZONES.map(|letter| format!("{}{letter}", topology.region));
+        for name in usual.into_iter().chain(topology.subnets.iter().map(|subnet| subnet.zone.clone())) {
+            let id = zone_id(&name);
+            self.zones.insert(name, Zone { id });
         }
         for subnet in &topology.subnets {
-            let letter = subnet.zone.chars().last().unwrap_or('a');
-            self.zones.entry(subnet.zone.clone()).or_insert_with(|| zone(&topology.region, letter));
             let own = subnet.network_acl.and_then(|index| topology.network_acls.get(index)).map(|acl| acl.id.clone());
             let seeded = Subnet {
                 vpc: topology.vpc.id.clone(),
@@ -190,28 +190,6 @@ fn derived(prefix: &str, vpc: &str) -> String {
 
 fn default_acl(topology: &Topology) -> String {
     NETWORK_ACL.derived(&["default", &topology.vpc.id])
-}
-
-/// `use2-az1` for `us-east-2a`. Which letter is which zone differs between accounts on AWS; here they go in order.
-fn zone(region: &str, letter: char) -> Zone {
-    const DIRECTIONS: [(&str, &str); 9] = [
-        ("northeast", "ne"),
-        ("northwest", "nw"),
-        ("southeast", "se"),
-        ("southwest", "sw"),
-        ("north", "n"),
-        ("south", "s"),
-        ("east", "e"),
-        ("west", "w"),
-        ("central", "c"),
-    ];
-    let short = region.split('-').map(|part| match DIRECTIONS.iter().find(|(word, _)| *word == part) {
-        Some((_, short)) => *short,
-        None if part == "gov" => "g",
-        None => part,
-    });
-    let number = u32::from(letter).saturating_sub(u32::from('a')) + 1;
-    Zone { id: format!("{}-az{number}", short.collect::<String>()) }
 }
 
 /// Protocol and ports, or type and code, as the API words them.

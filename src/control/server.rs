@@ -28,14 +28,13 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::ec2::BODY_LIMIT;
 use crate::edge::{Fault, OrFault, sys};
 use crate::time::UnixTime;
 use crate::tls::{LabCa, provider};
 
 /// Connections at the same time; more wait.
 const CONNECTION_LIMIT: usize = 64;
-/// Bytes of a request's body: EC2's own limit is not documented, a policy has 20 KiB.
-const BODY_LIMIT: usize = 1 << 20;
 /// How long a head may take, and how long a connection may idle.
 const HEAD_PATIENCE: Duration = Duration::from_secs(60);
 const BODY_PATIENCE: Duration = Duration::from_secs(30);

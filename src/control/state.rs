@@ -82,7 +82,7 @@ impl State {
         let machines = |state: &Self| -> Vec<_> {
             let all = state.interfaces.values();
             let own = all.filter(|interface| !matches!(interface.owner, InterfaceOwner::Endpoint(_)));
-            own.map(|interface| (format!("{:?}", interface.owner), interface.ipv4, interface.ipv6)).collect()
+            own.map(|interface| (interface.owner.clone(), interface.ipv4, interface.ipv6)).collect()
         };
         self.account == other.account
             && self.service == other.service
@@ -90,30 +90,20 @@ impl State {
             && machines(self) == machines(other)
     }
 
-    /// Endpoints that the data plane must take in (`Pending`) or give back (`Deleting`), by identifier.
-    pub fn pending(&self) -> Vec<(String, EndpointState)> {
-        let unsettled = self.endpoints.iter().filter(|(_, endpoint)| endpoint.state != EndpointState::Available);
-        unsettled.map(|(id, endpoint)| (id.clone(), endpoint.state)).collect()
+    /// Whether every endpoint is what it is to be: none is pending or being deleted.
+    pub fn is_settled(&self) -> bool {
+        self.endpoints.values().all(|endpoint| endpoint.state == EndpointState::Available)
     }
 
-    /// The data plane did what [`Self::pending`] asked for this endpoint: a pending one is available, one that was being
-    /// deleted is gone with its interfaces.
-    pub fn settle(&mut self, endpoint: &str) {
-        match self.endpoints.get_mut(endpoint) {
-            Some(found) if found.state == EndpointState::Deleting => self.remove_endpoint(endpoint),
-            Some(found) => found.state = EndpointState::Available,
-            None => {}
+    /// The data plane has all of it in force: pending endpoints are available, those that were being deleted are gone with their
+    /// interfaces.
+    pub fn settle(&mut self) {
+        let deleting =
+            |(id, endpoint): (&String, &Endpoint)| (endpoint.state == EndpointState::Deleting).then(|| id.clone());
+        for id in self.endpoints.iter().filter_map(deleting).collect::<Vec<_>>() {
+            self.remove_endpoint(&id);
         }
-    }
-
-    /// Settles what `applied`, an earlier copy that the data plane has in force, shows as it is still: what was changed
-    /// in between stays pending.
-    pub fn settle_as(&mut self, applied: &Self) {
-        for (id, _) in applied.pending() {
-            if self.endpoints.get(&id) == applied.endpoints.get(&id) {
-                self.settle(&id);
-            }
-        }
+        self.endpoints.values_mut().for_each(|endpoint| endpoint.state = EndpointState::Available);
     }
 
     fn remove_endpoint(&mut self, id: &str) {

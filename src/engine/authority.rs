@@ -8,7 +8,7 @@ use super::Snapshot;
 use crate::http::RequestHead;
 use crate::lambda::{Access, ApiError, Authority, ConnectionInfo};
 use crate::policy::{Caller, Context, DecisionCache, Permit, Policies, Request};
-use crate::sigv4::{self, Principal, PrincipalKind, SigV4Error, Verifier};
+use crate::sigv4::{self, Principal, SigV4Error, Verifier};
 use crate::time::Now;
 use crate::verdict::{Counters, Event};
 
@@ -114,7 +114,7 @@ impl Authority for EndpointAuthority {
             extra: &[],
         };
         let request = Request {
-            caller: policy_caller(&caller.principal),
+            caller: Caller::from(&*caller.principal),
             action: access.action,
             resource: access.resource,
             context: &context,
@@ -139,14 +139,4 @@ impl Authority for EndpointAuthority {
 
 fn refused(error: &SigV4Error) -> ApiError {
     ApiError::framework(error.status(), error.code(), &error.message(), error.reason())
-}
-
-fn policy_caller(principal: &Principal) -> Caller<'_> {
-    let (username, role_arn) = match &principal.kind {
-        PrincipalKind::User => (Some(principal.name.as_str()), None),
-        PrincipalKind::AssumedRole { role_arn, .. } => (None, Some(role_arn.as_str())),
-        PrincipalKind::Root => (None, None),
-    };
-    // AWS makes ids (`AIDA…`) up when it creates a user; the lab's identities have none.
-    Caller { arn: &principal.arn, account: &principal.account, user_id: None, username, role_arn }
 }

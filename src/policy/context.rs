@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use crate::sigv4::{Principal, PrincipalKind};
 use crate::time::UnixTime;
 
 /// The authenticated caller, as policies see it.
@@ -22,6 +23,18 @@ pub struct Caller<'a> {
     pub username: Option<&'a str>,
     /// For a role session, the ARN of the role, which policies may name as well as the session.
     pub role_arn: Option<&'a str>,
+}
+
+impl<'a> From<&'a Principal> for Caller<'a> {
+    fn from(principal: &'a Principal) -> Self {
+        let (username, role_arn) = match &principal.kind {
+            PrincipalKind::User => (Some(principal.name.as_str()), None),
+            PrincipalKind::AssumedRole { role_arn, .. } => (None, Some(role_arn.as_str())),
+            PrincipalKind::Root => (None, None),
+        };
+        let user_id = Some(principal.user_id.as_str());
+        Self { arn: &principal.arn, account: &principal.account, user_id, username, role_arn }
+    }
 }
 
 impl<'a> Caller<'a> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 /// The identity that a verified signature proves.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Principal {
@@ -11,6 +13,9 @@ pub struct Principal {
     pub account: String,
     /// The user's name without its path, `Role/Session`, or `root`.
     pub name: String,
+    /// `AIDA…` for a user, `AROA…:Session` for a session, the account for its root user. AWS makes the first two up when it makes a
+    /// user or role; here they follow from the ARN.
+    pub user_id: String,
     /// What kind of identity it is.
     pub kind: PrincipalKind,
 }
@@ -69,8 +74,21 @@ impl Principal {
         if name.is_empty() {
             return Err(fail("its name is empty"));
         }
-        Ok(Self { arn: arn.to_owned(), account: account.to_owned(), name: name.to_owned(), kind })
+        let user_id = match &kind {
+            PrincipalKind::User => made_up_id("AIDA", arn),
+            PrincipalKind::AssumedRole { role_arn, session } => format!("{}:{session}", made_up_id("AROA", role_arn)),
+            PrincipalKind::Root => account.to_owned(),
+        };
+        Ok(Self { arn: arn.to_owned(), account: account.to_owned(), name: name.to_owned(), user_id, kind })
     }
+}
+
+/// A prefix and seventeen characters, as IAM's identifiers have them.
+fn made_up_id(prefix: &str, arn: &str) -> String {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let hash = digest(&SHA256, arn.as_bytes());
+    let made_up = hash.as_ref().iter().take(17).map(|byte| char::from(ALPHABET[usize::from(byte & 31)]));
+    prefix.chars().chain(made_up).collect()
 }
 
 impl fmt::Display for Principal {
@@ -98,13 +116,18 @@ mod tests {
             (user.account.as_str(), user.name.as_str(), user.kind),
             ("123412341234", "MyUser", PrincipalKind::User)
         );
+        let namesake = Principal::from_arn("arn:aws:iam::123456789012:user/MyUser").unwrap();
+        assert_ne!(namesake.user_id, Principal::from_arn("arn:aws:iam::123412341234:user/MyUser").unwrap().user_id);
         let user = Principal::from_arn("arn:aws-cn:iam::123412341234:user/team/a/Bob").unwrap();
         assert_eq!((user.name.as_str(), user.kind), ("Bob", PrincipalKind::User));
         let session = Principal::from_arn("arn:aws:sts::123456789012:assumed-role/Role/me@example.com").unwrap();
         assert_eq!(session.name, "Role/me@example.com");
         let role_arn = "arn:aws:iam::123456789012:role/Role".to_owned();
         assert_eq!(session.kind, PrincipalKind::AssumedRole { role_arn, session: "me@example.com".to_owned() });
+        assert!(session.user_id.starts_with("AROA") && session.user_id.ends_with(":me@example.com"));
+        assert_eq!((&user.user_id[..4], user.user_id.len()), ("AIDA", 21));
         let root = Principal::from_arn("arn:aws:iam::123456789012:root").unwrap();
+        assert_eq!(root.user_id, "123456789012");
         assert_eq!((root.name.as_str(), root.kind), ("root", PrincipalKind::Root));
     }
 

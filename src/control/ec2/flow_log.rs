@@ -8,6 +8,7 @@ use super::tag::specified;
 use super::xml::Xml;
 use super::{Call, Operation, token};
 use crate::control::{FlowLog, State};
+use crate::observe::flow_log::format::{DEFAULT_FORMAT, Format, FormatFault};
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::write(
@@ -32,63 +33,22 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::write("DeleteFlowLogs", &["FlowLogId"], delete_flow_logs),
 ];
 
-/// Fields of versions 2 to 5 (VPC User Guide, Flow log records).
-const FIELDS: [&str; 29] = [
-    "version",
-    "account-id",
-    "interface-id",
-    "srcaddr",
-    "dstaddr",
-    "srcport",
-    "dstport",
-    "protocol",
-    "packets",
-    "bytes",
-    "start",
-    "end",
-    "action",
-    "log-status",
-    "vpc-id",
-    "subnet-id",
-    "instance-id",
-    "tcp-flags",
-    "type",
-    "pkt-srcaddr",
-    "pkt-dstaddr",
-    "region",
-    "az-id",
-    "sublocation-type",
-    "sublocation-id",
-    "pkt-src-aws-service",
-    "pkt-dst-aws-service",
-    "flow-direction",
-    "traffic-path",
-];
-/// Those of version 2, the default format.
-const DEFAULT_FIELDS: usize = 14;
 /// Resources of one call.
 const RESOURCES: usize = 300;
 
-/// `${version} ${account-id} …`.
-fn default_format() -> String {
-    FIELDS[..DEFAULT_FIELDS].iter().map(|field| format!("${{{field}}}")).collect::<Vec<_>>().join(" ")
-}
-
-fn format(fields: &Fields<'_>) -> Result<String, Ec2Error> {
-    let Some(text) = fields.text("LogFormat").filter(|text| !text.is_empty()) else { return Ok(default_format()) };
-    let mut unknown = Vec::new();
-    for word in text.split_ascii_whitespace() {
-        let Some(field) = word.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
-            return Err(Ec2Error::parameter(format!("LogFormat is invalid: '{word}' is not of the form ${{field}}.")));
-        };
-        if !FIELDS.contains(&field) {
-            unknown.push(field);
+/// The format that is asked for, or the default one.
+fn format<'r>(fields: &Fields<'r>) -> Result<&'r str, Ec2Error> {
+    let text = fields.text("LogFormat").filter(|text| !text.is_empty()).unwrap_or(DEFAULT_FORMAT);
+    match Format::parse(text) {
+        Ok(_) => Ok(text),
+        Err(FormatFault::NotAField(word)) => {
+            Err(Ec2Error::parameter(format!("LogFormat is invalid: '{word}' is not of the form ${{field}}.")))
         }
+        Err(FormatFault::Unknown(fields)) => {
+            Err(Ec2Error::parameter(format!("Unknown fields provided: [{}]", fields.join(", "))))
+        }
+        Err(FormatFault::Empty) => Err(Ec2Error::parameter("LogFormat is invalid: it has no field.")),
     }
-    if !unknown.is_empty() {
-        return Err(Ec2Error::parameter(format!("Unknown fields provided: [{}]", unknown.join(", "))));
-    }
-    Ok(text.to_owned())
 }
 
 struct Destination {
@@ -182,7 +142,7 @@ fn create_flow_logs(state: &mut State, request: &Request, call: &mut Call<'_>) -
                     destination: to.destination.clone(),
                     log_group: to.log_group.clone(),
                     role: to.role.clone(),
-                    format: format.clone(),
+                    format: format.to_owned(),
                     aggregation,
                     created: call.now.millis(),
                 };

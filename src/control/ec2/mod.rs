@@ -34,6 +34,7 @@ use crate::time::UnixTime;
 
 pub use error::Ec2Error;
 pub use refusal::action;
+pub(super) use request::BODY_LIMIT;
 
 /// The namespace of answers.
 const NAMESPACE: &str = " xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"";
@@ -42,8 +43,6 @@ const NAMESPACE: &str = " xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"";
 pub struct Call<'a> {
     /// The caller's account.
     pub account: &'a str,
-    /// The caller.
-    pub caller_arn: &'a str,
     /// The lab's Region.
     pub region: &'a str,
     /// Its partition.

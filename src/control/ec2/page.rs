@@ -36,8 +36,19 @@ impl Listing {
         request: &Request,
         items: impl IntoIterator<Item = (&'k str, T)>,
         values: impl Fn(&str, &T, &str) -> Vec<String>,
-        mut show: impl FnMut(&mut Xml, &str, &T),
+        show: impl FnMut(&mut Xml, &str, &T),
     ) -> Result<Xml, Ec2Error> {
+        self.select(state, request, items, values).map(|selected| self.show(request, &selected, show))
+    }
+
+    /// Those of the items that [`Listing::answer`] shows, and whether more follow them.
+    pub(super) fn select<'k, T>(
+        &self,
+        state: &State,
+        request: &Request,
+        items: impl IntoIterator<Item = (&'k str, T)>,
+        values: impl Fn(&str, &T, &str) -> Vec<String>,
+    ) -> Result<Selected<'k, T>, Ec2Error> {
         let filters = Filters::read(request, self.filters)?;
         let page = Page::read(request, self)?;
         let mut items: Vec<(&str, T)> = items.into_iter().collect();
@@ -58,13 +69,30 @@ impl Listing {
         }
         let more = items.len() > page.size;
         items.truncate(page.size);
+        Ok(Selected { items, more })
+    }
+
+    /// Shows what was selected.
+    pub(super) fn show<T>(
+        &self,
+        request: &Request,
+        selected: &Selected<'_, T>,
+        mut show: impl FnMut(&mut Xml, &str, &T),
+    ) -> Xml {
+        let Selected { items, more } = selected;
         let mut xml = Xml::new();
-        xml.list(self.set, &items, |xml, (key, item)| show(xml, key, item));
-        if let Some((last, _)) = items.last().filter(|_| more) {
+        xml.list(self.set, items, |xml, (key, item)| show(xml, key, item));
+        if let Some((last, _)) = items.last().filter(|_| *more) {
             xml.text("nextToken", Page::token(&request.action, last));
         }
-        Ok(xml)
+        xml
     }
+}
+
+/// One page of what passed, by key.
+pub(super) struct Selected<'k, T> {
+    pub(super) items: Vec<(&'k str, T)>,
+    more: bool,
 }
 
 /// Which part of the items is asked for.

@@ -1,6 +1,6 @@
 //! `IpPermissions` and the flat old form: what a security-group call says of traffic and its other side.
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::error::Ec2Error;
 use super::id::{GROUP, PREFIX_LIST};
@@ -16,12 +16,16 @@ pub(super) fn is_plain(text: &str) -> bool {
     text.len() <= 255 && text.chars().all(|c| c.is_ascii_alphanumeric() || PUNCTUATION.contains(c))
 }
 
+/// Such texts, in AWS's words.
+pub(super) fn plain_texts() -> String {
+    format!("strings less than 256 characters from the following set:  a-zA-Z0-9{PUNCTUATION}")
+}
+
 /// A rule's description, checked. An empty one is none.
 pub(super) fn description(fields: &Fields<'_>) -> Result<Option<String>, Ec2Error> {
     let Some(text) = fields.text("Description").filter(|text| !text.is_empty()) else { return Ok(None) };
     if !is_plain(text) {
-        let set = format!("strings less than 256 characters from the following set:  a-zA-Z0-9{PUNCTUATION}");
-        return Err(Ec2Error::value(format!("Invalid rule description. Valid descriptions are {set}")));
+        return Err(Ec2Error::value(format!("Invalid rule description. Valid descriptions are {}", plain_texts())));
     }
     Ok(Some(text.to_owned()))
 }
@@ -200,11 +204,7 @@ fn ports(fields: &Fields<'_>, protocol: &str) -> Result<(i32, i32), Ec2Error> {
 
 /// A rule as AWS's message about duplicates words it.
 pub(super) fn wording(rule: &SecurityGroupRule) -> String {
-    let peer = match &rule.peer {
-        Peer::Ipv4(net) => IpNet::V4(*net).to_string(),
-        Peer::Ipv6(net) => IpNet::V6(*net).to_string(),
-        Peer::PrefixList(id) | Peer::Group(id) => id.clone(),
-    };
+    let peer = text(&rule.peer);
     match rule.protocol.as_str() {
         "-1" => format!("peer: {peer}, ALL, ALLOW"),
         protocol @ ("tcp" | "udp") => {

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use super::error::Ec2Error;
 
 /// No body is read beyond this.
-pub(super) const BODY_LIMIT: usize = 1 << 20;
+pub(in crate::control) const BODY_LIMIT: usize = 1 << 20;
 /// Parameters of one request.
 const PARAMETERS: usize = 10_000;
 /// Items of one list (EC2 API Reference, Query requests: 1,000 for most).

@@ -3,7 +3,7 @@
 use super::error::Ec2Error;
 use super::id::{GROUP, RULE, VPC};
 use super::page::Listing;
-use super::permission::{by_name, group, is_plain, show, text};
+use super::permission::{by_name, group, is_plain, plain_texts, show, text};
 use super::request::Request;
 use super::tag::specified;
 use super::xml::Xml;
@@ -35,8 +35,7 @@ fn create_security_group(state: &mut State, request: &Request, call: &mut Call<'
     let description = fields.required("GroupDescription")?;
     for (what, text) in [("name", name), ("description", description)] {
         if !is_plain(text) || text.is_empty() {
-            let set = "strings less than 256 characters from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*";
-            let message = format!("Invalid security group {what}. Valid {what}s are {set}");
+            let message = format!("Invalid security group {what}. Valid {what}s are {}", plain_texts());
             return Err(Ec2Error::value(message));
         }
     }

@@ -49,39 +49,33 @@ fn describe_vpc_endpoint_services(state: &State, request: &Request, call: &Call<
     let service = &state.service;
     let offered = is_offered(call).then_some((service.name.as_str(), ()));
     let filters = &["owner", "service-name", "service-region", "service-type", "supported-ip-address-types"];
-    let details = Listing { set: "serviceDetailSet", ids: None, filters, least: 1 }.answer(
-        state,
-        request,
-        offered,
-        |name, (), filter| match filter {
-            "owner" => vec!["amazon".to_owned()],
-            "service-name" => vec![name.to_owned()],
-            "service-region" => vec![call.region.to_owned()],
-            "service-type" => vec!["Interface".to_owned()],
-            _ => ADDRESS_TYPES.map(str::to_owned).to_vec(),
-        },
-        |xml, name, ()| {
-            xml.text("serviceName", name).text("serviceId", associated("vpce-svc", &[name]));
-            xml.list("serviceType", ["Interface"], |xml, kind| {
-                xml.text("serviceType", kind);
-            });
-            xml.text("serviceRegion", call.region);
-            xml.items("availabilityZoneIdSet", state.zones.values().map(|zone| &zone.id));
-            xml.items("availabilityZoneSet", state.zones.keys()).text("owner", "amazon");
-            xml.items("baseEndpointDnsNameSet", [&service.endpoint_zone]);
-            xml.optional("privateDnsName", service.private_dns_names.first());
-            xml.list("privateDnsNameSet", &service.private_dns_names, |xml, name| {
-                xml.text("privateDnsName", name);
-            });
-            xml.text("vpcEndpointPolicySupported", true).text("acceptanceRequired", false);
-            xml.text("managesVpcEndpoints", false).element("tagSet", |_| {});
-            xml.text("privateDnsNameVerificationState", "verified");
-            xml.items("supportedIpAddressTypeSet", ADDRESS_TYPES);
-        },
-    )?;
+    let listing = Listing { set: "serviceDetailSet", ids: None, filters, least: 1 };
+    let selected = listing.select(state, request, offered, |name, (), filter| match filter {
+        "owner" => vec!["amazon".to_owned()],
+        "service-name" => vec![name.to_owned()],
+        "service-region" => vec![call.region.to_owned()],
+        "service-type" => vec!["Interface".to_owned()],
+        _ => ADDRESS_TYPES.map(str::to_owned).to_vec(),
+    })?;
     let mut xml = Xml::new();
-    // The names of what the filters let through.
-    xml.items("serviceNameSet", offered.filter(|_| details.contains("<item>")).map(|(name, ())| name));
-    xml.append(&details);
+    xml.items("serviceNameSet", selected.items.iter().map(|(name, ())| name));
+    xml.append(&listing.show(request, &selected, |xml, name, ()| {
+        xml.text("serviceName", name).text("serviceId", associated("vpce-svc", &[name]));
+        xml.list("serviceType", ["Interface"], |xml, kind| {
+            xml.text("serviceType", kind);
+        });
+        xml.text("serviceRegion", call.region);
+        xml.items("availabilityZoneIdSet", state.zones.values().map(|zone| &zone.id));
+        xml.items("availabilityZoneSet", state.zones.keys()).text("owner", "amazon");
+        xml.items("baseEndpointDnsNameSet", [&service.endpoint_zone]);
+        xml.optional("privateDnsName", service.private_dns_names.first());
+        xml.list("privateDnsNameSet", &service.private_dns_names, |xml, name| {
+            xml.text("privateDnsName", name);
+        });
+        xml.text("vpcEndpointPolicySupported", true).text("acceptanceRequired", false);
+        xml.text("managesVpcEndpoints", false).element("tagSet", |_| {});
+        xml.text("privateDnsNameVerificationState", "verified");
+        xml.items("supportedIpAddressTypeSet", ADDRESS_TYPES);
+    }));
     Ok(xml)
 }

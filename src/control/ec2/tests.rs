@@ -118,7 +118,6 @@ impl Lab {
         };
         let mut call = Call {
             account: &self.account,
-            caller_arn: "arn:aws:iam::123456789012:user/Admin",
             region: &self.topology.region,
             partition: "aws",
             now: self.now,
@@ -194,9 +193,7 @@ impl Lab {
 
     /// The data plane did all it was asked for.
     pub(super) fn settle(&mut self) {
-        for (id, _) in self.state.pending() {
-            self.state.settle(&id);
-        }
+        self.state.settle();
     }
 }
 

@@ -87,11 +87,6 @@ impl Xml {
         })
     }
 
-    /// Whether it contains this very piece.
-    pub(super) fn contains(&self, piece: &str) -> bool {
-        self.0.contains(piece)
-    }
-
     /// What was made elsewhere.
     pub(super) fn append(&mut self, other: &Self) {
         self.0.push_str(&other.0);
