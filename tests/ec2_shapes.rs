@@ -68,6 +68,7 @@ fn botocore_understands_every_answer() {
         let answer = match asked["body"].as_str() {
             Some(body) => {
                 let mut call = Call {
+                    failed_flow_logs: &std::collections::BTreeSet::new(),
                     account: "123456789012",
                     region: "us-east-2",
                     partition: "aws",

@@ -109,7 +109,9 @@ impl Plane {
         let allowed = self.ec2.authorize(&principal, &action, &self.base.region, now.unix);
         allowed.map_err(|why| Ec2Error::unauthorized(&why))?;
         let mut next = self.state.clone();
+        let failed_flow_logs = self.endpoint.failed_flow_logs();
         let mut call = Call {
+            failed_flow_logs: &failed_flow_logs,
             account: &self.base.account,
             region: &self.base.region,
             partition: &self.base.partition,

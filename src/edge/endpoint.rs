@@ -133,6 +133,7 @@ pub fn start(mut plan: EndpointPlan) -> Result<(Handle, Option<CaptureHandle>), 
         is_told: true,
         lost_zones: BTreeSet::new(),
         flow_logs: Vec::new(),
+        failed_flow_logs: BTreeSet::new(),
         reloads: 0,
         is_ahead: false,
     };
@@ -194,6 +195,11 @@ impl Handle {
             // A panic in there is one in the middle of a change.
             put.join().unwrap_or_else(|_| std::process::abort())
         })
+    }
+
+    /// Those of them that cannot be written, by their ids.
+    pub fn failed_flow_logs(&self) -> BTreeSet<String> {
+        self.lock().failed_flow_logs.clone()
     }
 
     /// Notes that the API made something that no file has: a reload would lose it.
@@ -345,7 +351,7 @@ fn open_log(path: &Path) -> Result<File, Fault> {
         .map_err(|fault| fault.at(path.display().to_string()).remedy("move away what is there"))
 }
 
-/// Writes flow-log records as they are complete. Returns only when a log cannot be written.
+/// Writes flow-log records as they are complete. Returns only when the lab's own log cannot be written.
 fn write_flow_logs(handle: &Handle, mut log: FlowLogWriter<File>, mut created: CreatedLogs) -> Result<(), Fault> {
     loop {
         std::thread::sleep(FLOW_LOG_EVERY);
@@ -354,12 +360,13 @@ fn write_flow_logs(handle: &Handle, mut log: FlowLogWriter<File>, mut created: C
             in_force.tell_on_premises();
             (Arc::clone(&in_force.snapshot.topology), in_force.flow_logs.clone())
         };
-        created.set(&specs).or_fault(|| "cannot make the file of a flow log")?;
+        created.set(&specs);
         for worker in &handle.workers {
             let mut records = worker.ask(PATIENCE, |engine, _| engine.take_flow_records()).unwrap_or_default();
             log.retain_news(&mut records);
             log.write(&records).or_fault(|| "cannot write the flow log")?;
-            created.write(&records, &topology).or_fault(|| "cannot write a flow log")?;
+            created.write(&records, &topology);
         }
+        handle.lock().failed_flow_logs = created.failed();
     }
 }

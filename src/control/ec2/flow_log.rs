@@ -179,7 +179,8 @@ fn admit(state: &State, log: &FlowLog, call: &Call<'_>) -> Result<(), Ec2Error> 
     Ok(())
 }
 
-fn describe_flow_logs(state: &State, request: &Request, _: &Call<'_>) -> Result<Xml, Ec2Error> {
+fn describe_flow_logs(state: &State, request: &Request, call: &Call<'_>) -> Result<Xml, Ec2Error> {
+    let status = |id: &str| if call.failed_flow_logs.contains(id) { "FAILED" } else { "SUCCESS" };
     let listing = Listing {
         set: "flowLogSet",
         ids: Some(("FlowLogId", &FLOW_LOG)),
@@ -198,7 +199,7 @@ fn describe_flow_logs(state: &State, request: &Request, _: &Call<'_>) -> Result<
         request,
         state.flow_logs.iter().map(|(id, log)| (id.as_str(), log)),
         |id, log, name| match name {
-            "deliver-log-status" => vec!["SUCCESS".to_owned()],
+            "deliver-log-status" => vec![status(id).to_owned()],
             "log-destination-type" => vec![log.destination_type.clone()],
             "log-group-name" => log.log_group.iter().cloned().collect(),
             "resource-id" => vec![log.resource.clone()],
@@ -210,7 +211,9 @@ fn describe_flow_logs(state: &State, request: &Request, _: &Call<'_>) -> Result<
             xml.text("creationTime", super::date(log.created)).text("trafficType", &log.traffic_type);
             xml.text("logDestinationType", &log.destination_type);
             xml.optional("logDestination", log.destination.as_ref()).optional("logGroupName", log.log_group.as_ref());
-            xml.optional("deliverLogsPermissionArn", log.role.as_ref()).text("deliverLogsStatus", "SUCCESS");
+            xml.optional("deliverLogsPermissionArn", log.role.as_ref()).text("deliverLogsStatus", status(id));
+            // AWS's word for a fault on the service's side. What it was is in the lab's log.
+            xml.optional("deliverLogsErrorMessage", (status(id) == "FAILED").then_some("Unknown error"));
             xml.text("logFormat", &log.format).text("maxAggregationInterval", log.aggregation);
             state.show_tags(xml, id);
         },

@@ -27,6 +27,8 @@ mod xml;
 
 pub(super) mod id;
 
+use std::collections::BTreeSet;
+
 use self::request::Request;
 use self::xml::Xml;
 use super::State;
@@ -51,6 +53,8 @@ pub struct Call<'a> {
     pub now: UnixTime,
     /// Fills what it is given with random bytes.
     pub random: &'a mut dyn FnMut(&mut [u8]),
+    /// Flow logs that cannot be written.
+    pub failed_flow_logs: &'a BTreeSet<String>,
     /// How the API behaves.
     pub options: &'a Options,
 }

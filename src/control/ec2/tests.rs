@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{Answer, Call, Options, handle};
@@ -89,6 +91,7 @@ pub(super) struct Lab {
     pub(super) options: Options,
     pub(super) account: String,
     pub(super) now: UnixTime,
+    pub(super) failed_flow_logs: BTreeSet<String>,
     seed: u64,
 }
 
@@ -103,7 +106,8 @@ impl Lab {
         let now = UnixTime::from_secs(1_790_000_000);
         let state = State::from_topology(&topology, now);
         let account = topology.account.clone();
-        Self { topology, state, options: Options::default(), account, now, seed: 1 }
+        let failed_flow_logs = BTreeSet::new();
+        Self { topology, state, options: Options::default(), account, now, failed_flow_logs, seed: 1 }
     }
 
     /// Sends a body as it is. An answer that is an error must leave everything as it was.
@@ -117,6 +121,7 @@ impl Lab {
             }
         };
         let mut call = Call {
+            failed_flow_logs: &self.failed_flow_logs,
             account: &self.account,
             region: &self.topology.region,
             partition: "aws",

@@ -72,6 +72,7 @@ pub(super) struct InForce {
     pub(super) is_told: bool,
     /// Those that the API created.
     pub(super) flow_logs: Vec<FlowLogSpec>,
+    pub(super) failed_flow_logs: BTreeSet<String>,
     /// How often a file was read again.
     pub(super) reloads: u64,
     /// Whether the API made changes that no file has.

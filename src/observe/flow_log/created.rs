@@ -3,9 +3,9 @@
 //! They are made from the same records as the lab's own log, which come a minute at a time; a log of ten minutes adds up ten of
 //! them. Limits: [`LOGS_MAX`] logs, [`RECORDS_MAX`] records that wait for the end of a ten-minute window.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,7 +54,9 @@ pub struct CreatedLogs {
 #[derive(Debug)]
 struct CreatedLog {
     spec: FlowLogSpec,
-    file: File,
+    path: PathBuf,
+    /// Whether its last lines could not be written.
+    has_failed: bool,
     /// Records of the open window, by what makes two of them one.
     waiting: BTreeMap<(Arc<str>, String), FlowLogRecord>,
     window: u64,
@@ -66,60 +68,82 @@ impl CreatedLogs {
         Self { folder: folder.to_owned(), logs: Vec::new() }
     }
 
-    /// Has these logs and no others. What waited in one that goes is lost, as on AWS.
-    ///
-    /// # Errors
-    /// When a file cannot be made.
-    pub fn set(&mut self, specs: &[FlowLogSpec]) -> io::Result<()> {
+    /// Has these logs and no others, each with its file. What waited in one that goes is lost, as on AWS.
+    pub fn set(&mut self, specs: &[FlowLogSpec]) {
         self.logs.retain(|log| specs.contains(&log.spec));
         for spec in specs.iter().take(LOGS_MAX) {
             if !self.logs.iter().any(|log| log.spec == *spec) {
-                std::fs::create_dir_all(&self.folder)?;
                 let path = self.folder.join(&spec.id).with_extension("log");
-                let file = File::options().create(true).append(true).open(path)?;
-                self.logs.push(CreatedLog { spec: spec.clone(), file, waiting: BTreeMap::new(), window: 0 });
+                let (spec, waiting) = (spec.clone(), BTreeMap::new());
+                let mut log = CreatedLog { spec, path, has_failed: false, waiting, window: 0 };
+                log.append("");
+                self.logs.push(log);
             }
         }
-        Ok(())
     }
 
-    /// Gives every log the records that are its own.
-    ///
-    /// # Errors
-    /// Those of a file.
-    pub fn write(&mut self, records: &[FlowLogRecord], topology: &Topology) -> io::Result<()> {
-        self.logs.iter_mut().try_for_each(|log| log.write(records, topology))
+    /// Gives every log the records that are its own. That one cannot be written is no matter of the others.
+    pub fn write(&mut self, records: &[FlowLogRecord], topology: &Topology) {
+        for log in &mut self.logs {
+            let lines = log.lines(records, topology);
+            if !lines.is_empty() {
+                log.append(&lines);
+            }
+        }
+    }
+
+    /// Those whose last lines could not be written; they are lost.
+    pub fn failed(&self) -> BTreeSet<String> {
+        self.logs.iter().filter(|log| log.has_failed).map(|log| log.spec.id.clone()).collect()
     }
 }
 
 impl CreatedLog {
-    fn write(&mut self, records: &[FlowLogRecord], topology: &Topology) -> io::Result<()> {
+    fn append(&mut self, lines: &str) {
+        let write = || {
+            self.path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            File::options().create(true).append(true).open(&self.path)?.write_all(lines.as_bytes())
+        };
+        let written = write();
+        if let Err(error) = &written
+            && !self.has_failed
+        {
+            tracing::warn!(%error, log = self.spec.id, "a flow log cannot be written");
+        }
+        self.has_failed = written.is_err();
+    }
+
+    /// The lines that these records make: each its own, or those of a longer window that is over.
+    fn lines(&mut self, records: &[FlowLogRecord], topology: &Topology) -> String {
         let mut lines = String::new();
+        let line = |format: &Format, record: &FlowLogRecord| format.line(record, topology) + "\n";
         for record in records {
             if !self.spec.covers(record, topology) {
                 continue;
             }
             let window = record.end / self.spec.window;
             if self.spec.window <= record.end - record.start + 1 {
-                lines.push_str(&self.spec.format.line(record, topology));
-                lines.push('\n');
+                lines.push_str(&line(&self.spec.format, record));
                 continue;
             }
             if window > self.window {
-                self.close(&mut lines, topology);
+                for record in self.close() {
+                    lines.push_str(&line(&self.spec.format, &record));
+                }
                 self.window = window;
             }
             self.wait(record);
         }
-        self.file.write_all(lines.as_bytes())
+        lines
     }
 
-    /// Writes what waited for the end of its window.
-    fn close(&mut self, lines: &mut String, topology: &Topology) {
-        for record in std::mem::take(&mut self.waiting).into_values() {
-            lines.push_str(&self.spec.format.line(&record, topology));
-            lines.push('\n');
-        }
+    /// What waited for the end of its window. A minute without data is no news where there was data in another.
+    fn close(&mut self) -> Vec<FlowLogRecord> {
+        let waited: Vec<FlowLogRecord> = std::mem::take(&mut self.waiting).into_values().collect();
+        let had_data: BTreeSet<Arc<str>> =
+            waited.iter().filter(|record| record.flow.is_some()).map(|record| Arc::clone(&record.eni)).collect();
+        let is_news = |record: &FlowLogRecord| record.status != LogStatus::NoData || !had_data.contains(&record.eni);
+        waited.into_iter().filter(is_news).collect()
     }
 
     fn wait(&mut self, record: &FlowLogRecord) {
@@ -189,10 +213,10 @@ mod tests {
             spec("fl-accepted", "eni-0a1b2c3d4e5f60718", TrafficType::Accept, 60),
             spec("fl-elsewhere", "subnet-cdcdcdcd", TrafficType::All, 60),
         ];
-        logs.set(&specs).expect("files");
-        logs.write(&[record(1, 1000, Action::Accept), record(1, 1001, Action::Reject)], &topology).expect("written");
-        logs.set(&specs[..1]).expect("files");
-        logs.write(&[record(2, 1002, Action::Reject)], &topology).expect("written");
+        logs.set(&specs);
+        logs.write(&[record(1, 1000, Action::Accept), record(1, 1001, Action::Reject)], &topology);
+        logs.set(&specs[..1]);
+        logs.write(&[record(2, 1002, Action::Reject)], &topology);
         let ports = |id: &str| -> Vec<String> {
             let text = std::fs::read_to_string(folder.path().join(id).with_extension("log")).expect("a file");
             text.lines().map(|line| line.split(' ').nth(5).expect("a port").to_owned()).collect()
@@ -207,16 +231,47 @@ mod tests {
         let topology = builtin("quickstart").expect("built in").check().expect("sound");
         let folder = tempfile::tempdir().expect("folder");
         let mut logs = CreatedLogs::new(folder.path());
-        logs.set(&[spec("fl-1", "vpc-ec43eb89", TrafficType::All, 600)]).expect("a file");
+        logs.set(&[spec("fl-1", "vpc-ec43eb89", TrafficType::All, 600)]);
         let read = || std::fs::read_to_string(folder.path().join("fl-1.log")).expect("a file");
         for minute in 10..20 {
-            logs.write(&[record(minute, 1000, Action::Accept)], &topology).expect("written");
+            logs.write(&[record(minute, 1000, Action::Accept)], &topology);
             assert_eq!(read(), "");
         }
-        logs.write(&[record(20, 1000, Action::Accept)], &topology).expect("written");
+        logs.write(&[record(20, 1000, Action::Accept)], &topology);
         assert_eq!(
             read(),
             "2 123456789012 eni-0a1b2c3d4e5f60718 10.0.1.10 10.0.1.100 1000 443 6 10 400 600 1199 ACCEPT OK\n"
         );
+    }
+
+    #[test]
+    fn a_minute_without_data_is_told_of_ten_minutes_only_if_there_was_none_in_any() {
+        let topology = builtin("quickstart").expect("built in").check().expect("sound");
+        let folder = tempfile::tempdir().expect("folder");
+        let mut logs = CreatedLogs::new(folder.path());
+        logs.set(&[spec("fl-1", "vpc-ec43eb89", TrafficType::All, 600)]);
+        let nothing =
+            |minute| FlowLogRecord { flow: None, status: LogStatus::NoData, ..record(minute, 1, Action::Accept) };
+        logs.write(&[nothing(10), record(11, 1000, Action::Accept), nothing(20), nothing(21), nothing(30)], &topology);
+        let text = std::fs::read_to_string(folder.path().join("fl-1.log")).expect("a file");
+        let ends: Vec<&str> = text.lines().map(|line| line.rsplit(' ').next().expect("a status")).collect();
+        assert_eq!(ends, ["OK", "NODATA"], "{text}");
+        assert!(text.ends_with(" 1200 1319 - NODATA\n"), "{text}");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_is_told_and_no_matter_of_the_others() {
+        let topology = builtin("quickstart").expect("built in").check().expect("sound");
+        let folder = tempfile::tempdir().expect("folder");
+        // A folder in the place of a file: not even root can write that.
+        std::fs::create_dir(folder.path().join("fl-1.log")).expect("a folder");
+        let mut logs = CreatedLogs::new(folder.path());
+        logs.set(&["fl-1", "fl-2"].map(|id| spec(id, "vpc-ec43eb89", TrafficType::All, 60)));
+        logs.write(&[record(1, 1000, Action::Accept)], &topology);
+        assert_eq!(logs.failed().into_iter().collect::<Vec<_>>(), ["fl-1"]);
+        assert!(!std::fs::read_to_string(folder.path().join("fl-2.log")).expect("a file").is_empty());
+        std::fs::remove_dir(folder.path().join("fl-1.log")).expect("removed");
+        logs.write(&[record(2, 1000, Action::Accept)], &topology);
+        assert!(logs.failed().is_empty());
     }
 }

@@ -359,6 +359,12 @@ fn flow_logs_are_records_of_what_is_to_be_written() {
     let shown = &items(&shown["flowLogSet"])[0];
     assert_eq!(shown["maxAggregationInterval"], "60");
     assert!(shown["logFormat"].as_str().unwrap().starts_with("${version} ${account-id} ${interface-id}"));
+    assert_eq!(shown["deliverLogsStatus"], "SUCCESS");
+    lab.failed_flow_logs.insert(id.clone());
+    let failed = lab.ok("DescribeFlowLogs", &[("Filter.1.Name", "deliver-log-status"), ("Filter.1.Value.1", "FAILED")]);
+    let failed = items(&failed["flowLogSet"]);
+    assert_eq!((failed.len(), &failed[0]["flowLogId"]), (1, &Value::from(id.as_str())));
+    lab.failed_flow_logs.clear();
     for (more, code, words) in [
         (vec![], "FlowLogAlreadyExists", "existing Flow Log"),
         (vec![("MaxAggregationInterval", "61")], "InvalidParameter", "Aggregation"),
